@@ -1,0 +1,74 @@
+"""Neural style transfer in JAX: photographs repainted in the style of paintings.
+
+The public names, in the order a picture passes them:
+
+    params = jaxstyle.load_weights()
+    content = jaxstyle.read_image("photo.jpg")
+    style = jaxstyle.read_image("painting.jpg")
+    result = jaxstyle.stylize(params, content, style)
+    jaxstyle.write_image("picture.png", result.image)
+
+Names are imported when first used, so that `import jaxstyle` costs nothing and reading
+files needs no network, and the network no file formats.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Home of every public name. Type checkers read the imports below; a test holds both equal.
+_HOMES = {
+    "load_weights": "weights",
+    "read_image": "images",
+    "features": "vgg19",
+    "normalize_weights": "vgg19",
+    "LAYERS": "options",
+    "content_loss": "losses",
+    "gram_loss": "losses",
+    "gram_matrix": "losses",
+    "total_variation": "losses",
+    "StyleConfig": "config",
+    "PRESETS": "config",
+    "Targets": "objective",
+    "make_targets": "objective",
+    "total_loss": "objective",
+    "stylize": "transfer",
+    "synthesize_texture": "transfer",
+    "reconstruct": "transfer",
+    "Progress": "paint",
+    "Result": "paint",
+    "write_image": "images",
+}
+
+if TYPE_CHECKING:
+    from jaxstyle.config import PRESETS as PRESETS
+    from jaxstyle.config import StyleConfig as StyleConfig
+    from jaxstyle.images import read_image as read_image
+    from jaxstyle.images import write_image as write_image
+    from jaxstyle.losses import content_loss as content_loss
+    from jaxstyle.losses import gram_loss as gram_loss
+    from jaxstyle.losses import gram_matrix as gram_matrix
+    from jaxstyle.losses import total_variation as total_variation
+    from jaxstyle.objective import Targets as Targets
+    from jaxstyle.objective import make_targets as make_targets
+    from jaxstyle.objective import total_loss as total_loss
+    from jaxstyle.options import LAYERS as LAYERS
+    from jaxstyle.paint import Progress as Progress
+    from jaxstyle.paint import Result as Result
+    from jaxstyle.transfer import reconstruct as reconstruct
+    from jaxstyle.transfer import stylize as stylize
+    from jaxstyle.transfer import synthesize_texture as synthesize_texture
+    from jaxstyle.vgg19 import features as features
+    from jaxstyle.vgg19 import normalize_weights as normalize_weights
+    from jaxstyle.weights import load_weights as load_weights
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'jaxstyle' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"jaxstyle.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*_HOMES, "__version__"]

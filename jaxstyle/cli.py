@@ -1,0 +1,243 @@
+"""The command line: parse, call, say what happened, return an exit code.
+
+Flags are made from the fields of `StyleConfig`, so that a default is written once. Nothing
+heavy is imported before a command runs: `--help` and `--version` answer at once.
+"""
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn, get_args, get_origin
+
+from jaxstyle import __version__
+from jaxstyle.config import PRESETS, Layers, StyleConfig, parse_value
+from jaxstyle.errors import ExitCode, JaxstyleError
+from jaxstyle.options import Init
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors are one line that names the program and the way out."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(
+            ExitCode.BAD_ARGUMENTS, f"jaxstyle: {_one_line(message)} (see `{self.prog} --help`)\n"
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (without the program's name); the exit code is returned."""
+    # The compiler's own log speaks of its cache and its host, not to users.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        args = _parser().parse_args(argv)
+        return int(args.run(args))
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    except JaxstyleError as error:
+        return _fail(error, error.exit_code)
+    except ValueError as error:
+        return _fail(error, ExitCode.BAD_ARGUMENTS)
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing was written.", ExitCode.INTERRUPTED)
+    except Exception as error:
+        if os.environ.get("JAXSTYLE_DEBUG"):
+            raise
+        if "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError):
+            return _fail("out of memory; try a smaller --size.", ExitCode.UNEXPECTED)
+        text = f"{type(error).__name__}: {error} (JAXSTYLE_DEBUG=1 shows where)"
+        return _fail(text, ExitCode.UNEXPECTED)
+
+
+def _fail(error: object, code: ExitCode) -> int:
+    if isinstance(error, ValueError) and os.environ.get("JAXSTYLE_DEBUG"):
+        raise error
+    print(f"jaxstyle: {_one_line(error)}", file=sys.stderr)
+    return int(code)
+
+
+def _one_line(message: object) -> str:
+    return " ".join(str(message).split())
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="jaxstyle", description="Repaint photographs in the style of paintings.")
+    parser.add_argument("--version", action="version", version=f"jaxstyle {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    stylize = _command(commands, "stylize", "paint a photograph in the style of paintings")
+    stylize.add_argument("content", metavar="CONTENT", type=Path, help="photograph")
+    stylize.add_argument("styles", metavar="STYLE", type=Path, nargs="+", help="painting")
+    stylize.add_argument(
+        "--mask",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="where a style acts: white there, black elsewhere, of the photograph's proportions; "
+        "give one for each style, in their order",
+    )
+    _add_painting(stylize)
+
+    texture = _command(commands, "texture", "make a texture from paintings, without a photograph")
+    texture.add_argument("styles", metavar="STYLE", type=Path, nargs="+", help="painting")
+    texture.add_argument("--aspect", type=float, default=1.0, help="width over height (default: 1)")
+    _add_painting(texture)
+
+    reconstruct = _command(
+        commands, "reconstruct", "show what layers know of a picture, as the papers' first figure"
+    )
+    reconstruct.add_argument("image", metavar="IMAGE", type=Path, help="picture")
+    reconstruct.add_argument(
+        "--layers", required=True, help="layers to read, e.g. relu4_2 or relu1_1,relu2_1"
+    )
+    reconstruct.add_argument(
+        "--of",
+        choices=("content", "style"),
+        default="content",
+        help="read features or Gram matrices (default: content)",
+    )
+    _add_painting(reconstruct)
+
+    _add_weights(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+    parser.set_defaults(run=_run, command=name)
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    from jaxstyle import commands
+
+    return getattr(commands, args.command)(args)
+
+
+def _add_painting(parser: argparse.ArgumentParser) -> None:
+    """Arguments of every command that makes a picture."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        help="picture to write, .png .jpg .webp or .tiff; - writes a PNG to stdout",
+    )
+    parser.add_argument(
+        "--preset", choices=PRESETS, default="default", help="options to start from"
+    )
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help="VGG19 to use instead of the embedded one"
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="write a JSON report of the run"
+    )
+    parser.add_argument(
+        "--preview-every",
+        type=_seconds,
+        metavar="SECONDS",
+        help="write the picture so far to the output: after the first step, then at this pace",
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+    options = parser.add_argument_group(
+        "options", "Defaults are those of the preset `default`; other presets have their own."
+    )
+    for field in dataclasses.fields(StyleConfig):
+        _add_field(options, field)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError
+    return seconds
+
+
+def _add_field(group: Any, field: dataclasses.Field) -> None:
+    flag = "--" + field.name.replace("_", "-")
+    text = f"{field.metadata['help']} (default: {_shown(field)})".replace("%", "%%")
+    keywords: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS, "help": text}
+    if field.name == "init":
+        # A file is no value of the field: it becomes the argument `start`.
+        words = "|".join(get_args(Init))
+        group.add_argument(flag, metavar=f"{words}|FILE", **keywords)
+    elif isinstance(field.default, bool):
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, **keywords)
+    elif choices := get_args(field.type) if isinstance(field.default, str) else ():
+        group.add_argument(flag, choices=choices, **keywords)
+    else:
+        group.add_argument(flag, metavar=_metavar(field), **keywords)
+
+
+def _metavar(field: dataclasses.Field) -> str:
+    if field.type is Layers:
+        return "LAYER[=W],..."
+    return "N,..." if get_origin(field.type) is tuple else "N"
+
+
+def _shown(field: dataclasses.Field) -> str:
+    """Default of a field as it would be typed."""
+    value: Any = field.default
+    if field.type is Layers:
+        return ",".join(name if w == 1 else f"{name}={w:g}" for name, w in value)
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def config_of(args: argparse.Namespace) -> StyleConfig:
+    """The preset, with the flags that were given on top.
+
+    Raises:
+      ValueError: a flag's value is not of its type, or outside its range.
+    """
+    given = {
+        f.name: getattr(args, f.name) for f in dataclasses.fields(StyleConfig) if f.name in args
+    }
+    values = {
+        name: parse_value(name, value) if isinstance(value, str) else value
+        for name, value in given.items()
+        if name != "init" or value in get_args(Init)
+    }
+    return dataclasses.replace(PRESETS[args.preset], **values)
+
+
+def start_file(args: argparse.Namespace) -> Path | None:
+    """File given as `--init`, if it is none of the words that `init` knows."""
+    init = getattr(args, "init", None)
+    return None if init is None or init in get_args(Init) else Path(init)
+
+
+def _add_weights(commands: Any) -> None:
+    weights = commands.add_parser(
+        "weights", help="look at, check and convert VGG19's weights", description="VGG19's weights."
+    )
+    actions = weights.add_subparsers(title="actions", metavar="ACTION", required=True)
+    info = _command(actions, "info", "say what a weights file holds and where it came from")
+    info.set_defaults(command="weights_info")
+    info.add_argument("file", type=Path, nargs="?", help="by default the one in use")
+    verify = _command(actions, "verify", "check a weights file: shapes, values, checksums")
+    verify.set_defaults(command="weights_verify")
+    verify.add_argument("file", type=Path, nargs="?", help="by default the one in use")
+    convert = _command(actions, "convert", "convert a Keras file (.h5, .weights.h5) of VGG19")
+    convert.set_defaults(command="weights_convert")
+    convert.add_argument("source", metavar="SOURCE", type=Path, help="file of Keras")
+    convert.add_argument("output", metavar="OUT", type=Path, help="file to write, .h5")
+    convert.add_argument("--dtype", choices=("float16", "float32"), default="float16")
+    convert.add_argument(
+        "--normalize",
+        metavar="IMAGE",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="scale every filter to a mean activation of 1 over these pictures",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

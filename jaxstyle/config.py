@@ -1,0 +1,238 @@
+"""Every default, once: the configuration of a run, and the presets.
+
+This module imports nothing heavy, so that the command line can print its help
+without loading JAX.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+from jaxstyle.options import (
+    ColorMode,
+    ContentNorm,
+    DType,
+    GramNorm,
+    Init,
+    Optimizer,
+    Padding,
+    Pooling,
+    TVForm,
+    check_layers,
+    check_option,
+)
+
+Layers = Mapping[str, float] | Iterable[str] | Iterable[tuple[str, float]]
+GATYS_STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+
+class Weights(NamedTuple):
+    """Coefficient of every term of the loss: a pytree of numbers, traced, never static."""
+
+    content: dict[str, float]
+    style: dict[str, float]
+    tv: float
+
+
+@dataclass(frozen=True)
+class LossSpec:
+    """What shapes the loss's program, as opposed to its numbers; hashable."""
+
+    content_layers: tuple[str, ...]
+    style_layers: tuple[str, ...]
+    pooling: Pooling
+    padding: Padding
+    dtype: DType
+    content_norm: ContentNorm
+    gram_norm: GramNorm
+    tv_form: TVForm
+
+
+@dataclass(frozen=True)
+class Method:
+    """What shapes the descent's program; hashable."""
+
+    optimizer: Optimizer
+    line_search: bool
+    clamp: bool
+
+
+def _option(default: Any, help: str, **metadata: Any) -> Any:
+    return field(default=default, metadata={"help": help, **metadata})
+
+
+def _pairs(layers: Layers) -> tuple[tuple[str, float], ...]:
+    items = layers.items() if isinstance(layers, Mapping) else layers
+    pairs = [(item, 1.0) if isinstance(item, str) else item for item in items]
+    return tuple((str(name), float(weight)) for name, weight in pairs)
+
+
+@dataclass(frozen=True)
+class StyleConfig:
+    """How to stylize: immutable and hashable, so that it can be a static argument of `jax.jit`.
+
+    Layers may be given as names, as a mapping from names to weights, or as pairs;
+    they are kept as pairs. The weights of one family are relative: they are scaled
+    to sum to 1, so that `content_weight` and `style_weight` keep their meaning when
+    layers come or go.
+
+    Raises:
+      ValueError: a field is outside its range; the message names field, value and range.
+    """
+
+    size: int = _option(512, "long edge of the picture, in pixels", low=16)
+    min_size: int = _option(
+        128, "long edge of the coarsest level, which is coarse enough to move large shapes", low=16
+    )
+    scale_factor: float = _option(2.0, "ratio of the sizes of neighboring levels", above=1)
+    steps: tuple[int, ...] = _option(
+        (200, 100, 60), "steps at each level, coarse to fine; the last repeats", low=1
+    )
+    content_layers: Layers = _option((("relu4_2", 1.0),), "layers that hold the photograph")
+    style_layers: Layers = _option(
+        tuple((name, 1.0) for name in GATYS_STYLE_LAYERS), "layers that hold the style"
+    )
+    content_weight: float = _option(1.0, "α, coefficient of the content loss", low=0)
+    style_weight: float = _option(1.0, "β, coefficient of the style loss", low=0)
+    tv_weight: float = _option(0.0, "γ, coefficient of the total variation", low=0)
+    blend: tuple[float, ...] = _option(
+        (), "relative weight of each of several styles; empty for equal ones", low=0
+    )
+    style_scale: float = _option(
+        1.0, "long edge of the style relative to the picture: below 1, finer strokes", above=0
+    )
+    color: ColorMode = _option(
+        "style",
+        "colors of the result: the style's; the content's, by painting in luminance only; or "
+        "the content's, by matching the style's color statistics to it first",
+    )
+    init: Init = _option(
+        "content",
+        "where to start: the photograph, white noise, noise with the style's colors, mid-gray",
+    )
+    seed: int = _option(0, "seed of the noise", low=0)
+    optimizer: Optimizer = _option("adam", "method of descent")
+    learning_rate: float = _option(
+        0.02, "step size, in units of the image's [0, 1]; L-BFGS scales its own", above=0
+    )
+    line_search: bool = _option(False, "L-BFGS: search the step length instead of fixing it")
+    average: float = _option(
+        0.0, "decay of the average over iterates that becomes the picture; 0 for the last", low=0
+    )
+    clamp: bool = _option(True, "keep pixels in [0, 1] after every step")
+    pooling: Pooling = _option("max", "how VGG halves its maps")
+    padding: Padding = _option(
+        "edge_first",
+        "how VGG fills borders",
+    )
+    dtype: DType = _option("float32", "dtype of the features")
+    content_norm: ContentNorm = _option("mean", "content loss as a mean or as Gatys' sum")
+    gram_norm: GramNorm = _option("mean", "Gram loss as a mean or with Gatys' quarter")
+    tv_form: TVForm = _option("nine_point", "total variation's neighbors")
+
+    def __post_init__(self):
+        for name in ("content_layers", "style_layers"):
+            pairs = _pairs(getattr(self, name))
+            object.__setattr__(self, name, pairs)
+            names = [layer for layer, _ in pairs]
+            check_layers(names)
+            if len(set(names)) < len(names):
+                raise ValueError(f"`{name}` names a layer twice: {', '.join(names)}.")
+            if any(not 0 <= weight < math.inf for _, weight in pairs):
+                raise ValueError(f"`{name}` has a weight below 0 or not finite: {dict(pairs)}.")
+        for f in dataclasses.fields(self):
+            _check(f, getattr(self, f.name))
+        if not self.steps:
+            raise ValueError("`steps` is empty; give at least one number.")
+        if self.average >= 1:
+            raise ValueError(f"`average` is {self.average}; it must be below 1.")
+
+    @property
+    def weights(self) -> Weights:
+        """The loss's coefficients, for `total_loss`."""
+        return Weights(
+            content=_scaled(self.content_layers, self.content_weight),
+            style=_scaled(self.style_layers, self.style_weight),
+            tv=self.tv_weight,
+        )
+
+    @property
+    def spec(self) -> LossSpec:
+        """The part of the configuration that shapes the loss's program."""
+        return LossSpec(
+            content_layers=tuple(self.weights.content),
+            style_layers=tuple(self.weights.style),
+            pooling=self.pooling,
+            padding=self.padding,
+            dtype=self.dtype,
+            content_norm=self.content_norm,
+            gram_norm=self.gram_norm,
+            tv_form=self.tv_form,
+        )
+
+    @property
+    def method(self) -> Method:
+        """The part of the configuration that shapes the descent's program."""
+        return Method(self.optimizer, self.line_search, self.clamp)
+
+
+def _scaled(layers: Layers, coefficient: float) -> dict[str, float]:
+    weights = dict(_pairs(layers))
+    total = sum(weights.values()) or 1.0
+    return {name: coefficient * weight / total for name, weight in weights.items()}
+
+
+def _check(f: dataclasses.Field, value: Any) -> None:
+    if get_origin(f.type) is Literal:
+        check_option(f.name, value, f.type)
+    for number in value if isinstance(value, tuple) else (value,):
+        if "low" in f.metadata and not f.metadata["low"] <= number < math.inf:
+            raise ValueError(f"`{f.name}` is {number}; it must be at least {f.metadata['low']}.")
+        if "above" in f.metadata and not f.metadata["above"] < number < math.inf:
+            raise ValueError(f"`{f.name}` is {number}; it must be above {f.metadata['above']}.")
+
+
+def parse_value(name: str, text: str) -> Any:
+    """Value of the field `name` written as text, as a flag or a table's cell holds it.
+
+    Tuples are comma-separated; layers are `relu1_1,relu2_1` or `relu1_1=4,relu2_1=1`.
+
+    Raises:
+      ValueError: the text is not of the field's type.
+    """
+    kind: Any = {f.name: f.type for f in dataclasses.fields(StyleConfig)}[name]
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    try:
+        if kind is Layers:
+            split = [item.partition("=") for item in items]
+            return tuple((layer.strip(), float(w) if eq else 1.0) for layer, eq, w in split)
+        if kind is bool:
+            return {"true": True, "yes": True, "false": False, "no": False}[text.lower()]
+        if get_origin(kind) is Literal:
+            return text
+        if get_origin(kind) is tuple:
+            return tuple(get_args(kind)[0](item) for item in items)
+        return kind(text)
+    except (ValueError, KeyError):
+        kind = getattr(kind, "__name__", "list") if get_origin(kind) is None else "list of numbers"
+        raise ValueError(f"`{name}` is {text!r}, which is not a {kind}.") from None
+
+
+PRESETS: dict[str, StyleConfig] = {
+    "default": StyleConfig(),
+    # Gatys et al. (2016) as written: section 2 for the layers, the pooling and the
+    # losses, figure 3 for α/β = 1e-3.
+    "classic": StyleConfig(
+        min_size=65_536,  # one level, whatever the size
+        steps=(500,),
+        optimizer="lbfgs",
+        init="noise",
+        pooling="average",
+        padding="zeros",
+        content_norm="gatys",
+        gram_norm="gatys",
+    ),
+}
+"""Named configurations; flags and `dataclasses.replace` change single fields of one."""

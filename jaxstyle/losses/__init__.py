@@ -1,0 +1,10 @@
+"""Losses: pure functions of features or pixels, one short file per family.
+
+All take `[..., h, w, c]` maps or `[..., c, c]` statistics and return `[...]`:
+leading axes are a batch, and sums run in float32 whatever the features' dtype.
+"""
+
+from jaxstyle.losses.content import content_loss as content_loss
+from jaxstyle.losses.gram import gram_loss as gram_loss
+from jaxstyle.losses.gram import gram_matrix as gram_matrix
+from jaxstyle.losses.variation import total_variation as total_variation

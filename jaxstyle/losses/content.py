@@ -1,0 +1,23 @@
+"""Content: how far feature maps are from those of the photograph."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxstyle.options import ContentNorm
+
+
+def content_loss(
+    features: Float[Array, "*batch h w c"],
+    target: Float[Array, "*batch h w c"],
+    *,
+    norm: ContentNorm = "mean",
+) -> Float[Array, "*batch"]:
+    """Squared distance of two feature maps.
+
+    `mean`: (1 / hwc) Σ (F - P)², comparable across layers and image sizes.
+    `gatys`: ½ Σ (F - P)², Gatys et al. (2016), eq. 1.
+    """
+    squares = jnp.square(features.astype(jnp.float32) - target.astype(jnp.float32))
+    if norm == "gatys":
+        return 0.5 * squares.sum(axis=(-3, -2, -1))
+    return squares.mean(axis=(-3, -2, -1))

@@ -1,0 +1,49 @@
+"""Style as Gram matrices: which features occur together, wherever they are."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxstyle.options import GramNorm
+
+
+def gram_matrix(
+    features: Float[Array, "*batch h w c"],
+    mask: Float[Array, "*batch h w"] | None = None,
+) -> Float[Array, "*batch c c"]:
+    """Channel correlations of a feature map, averaged over positions.
+
+    G_ij = (1 / hw) Σ_p F_pi F_pj. Gatys et al. (2016), eq. 3; dividing by hw makes
+    the value independent of image size.
+
+    Args:
+      features: feature map.
+      mask: weight of each position, at least 0; the average is taken under it, as in
+        Gatys et al. (2017), eq. 3, with their guidance channel equal to √mask.
+    """
+    flat = features.reshape(*features.shape[:-3], -1, features.shape[-1])
+    if mask is None:
+        weighted, total = flat, flat.shape[-2]
+    else:
+        weight = mask.reshape(*mask.shape[:-2], -1, 1)
+        weighted = flat * weight.astype(flat.dtype)
+        # A mask may vanish at a deep layer: its Gram matrix is then 0, not NaN.
+        total = jnp.maximum(weight.sum(axis=(-2, -1)), 1e-6)[..., None, None]
+    product = jnp.einsum("...pi,...pj->...ij", flat, weighted, preferred_element_type=jnp.float32)
+    return product / total
+
+
+def gram_loss(
+    gram: Float[Array, "*batch c c"],
+    target: Float[Array, "*batch c c"],
+    *,
+    norm: GramNorm = "mean",
+) -> Float[Array, "*batch"]:
+    """Squared distance of two Gram matrices, per pair of channels.
+
+    `mean`: (1 / c²) Σ (G - Ĝ)².
+    `gatys`: a quarter of it: Gatys et al. (2016), eq. 4, 1 / (4 c² (hw)²) Σ (hwG - hwĜ)²,
+    where both images have one size hw, as in the paper; with averaged Gram matrices
+    it holds for a style of any size.
+    """
+    loss = jnp.square(gram - target).mean(axis=(-2, -1))
+    return 0.25 * loss if norm == "gatys" else loss

@@ -1,0 +1,156 @@
+"""The objective: targets measured once, and the loss of an image against them.
+
+This is where a researcher swaps the method: `make_targets` says what is measured
+on the photograph and the paintings, `total_loss` how an image is compared.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxstyle.config import LossSpec, StyleConfig, Weights
+from jaxstyle.losses import content_loss, gram_loss, gram_matrix, total_variation
+from jaxstyle.regions import coverage, resize_masks
+from jaxstyle.vgg19 import AnyArray, Params, features
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Targets:
+    """What an image is compared with: a pytree of arrays with a static `spec`.
+
+    Attributes:
+      content: the photograph's features, per content layer.
+      style: Gram matrices per style layer. Without masks there is one region, with
+        the styles' matrices averaged in it; with masks one region per style.
+      masks: weight of each region at each position, per style layer, or `None`.
+      shares: weight of each region's loss.
+      spec: which layers, and how losses are formed.
+    """
+
+    content: dict[str, Float[Array, "_h _w _c"]]
+    style: dict[str, Float[Array, "regions _c _c"]]
+    masks: dict[str, Float[Array, "regions _h _w"]] | None
+    shares: Float[Array, " regions"]
+    spec: LossSpec = field(metadata={"static": True})
+
+
+def make_targets(
+    params: Params,
+    content: Float[AnyArray, "h w 3"] | None,
+    styles: Sequence[Float[AnyArray, "_h _w 3"]],
+    config: StyleConfig,
+    *,
+    masks: Float[AnyArray, "styles mask_h mask_w"] | None = None,
+) -> Targets:
+    """Targets for images of the size of `content`.
+
+    Args:
+      params: weights from `load_weights`.
+      content: the photograph, at the size of the result; `None` for no content loss.
+      styles: the paintings, at the sizes at which they are to be looked at; their
+        statistics are blended with the weights `config.blend`.
+      config: layers, blend and network options.
+      masks: one mask per style: its weight at each pixel of the picture, at least 0.
+        Each style then acts in its region alone.
+
+    Raises:
+      ValueError: blend or masks do not fit the styles; an image is too small.
+    """
+    blend = blend_weights(config, len(styles))
+    return measure(params, content, tuple(styles), blend, masks, config.spec)
+
+
+def blend_weights(config: StyleConfig, styles: int) -> Float[Array, " styles"]:
+    """Weight of each of a number of styles, adding up to 1.
+
+    Raises:
+      ValueError: `config.blend` is not empty and not one weight for each, or all 0.
+    """
+    blend = config.blend or (1.0,) * styles
+    if len(blend) != styles:
+        raise ValueError(f"`blend` has {len(blend)} weights for {styles} styles.")
+    if blend and not sum(blend):
+        raise ValueError("`blend` is 0 for every style; give at least one a weight above 0.")
+    return jnp.asarray(blend, jnp.float32) / sum(blend) if blend else jnp.zeros(0)
+
+
+def measure(
+    params: Params,
+    content: Float[AnyArray, "h w 3"] | None,
+    styles: tuple[Float[AnyArray, "_h _w 3"], ...],
+    blend: Float[Array, " styles"],
+    masks: Float[AnyArray, "styles mask_h mask_w"] | None,
+    spec: LossSpec,
+) -> Targets:
+    """`make_targets` with `spec` static and all numbers traced, so that a sweep compiles once."""
+    if masks is not None and (masks.shape[0] != len(styles) or content is None):
+        raise ValueError(
+            f"`masks` has {masks.shape[0]} masks for {len(styles)} styles; it must have one "
+            "for each, over a content."
+        )
+    content_features = {} if content is None else _look(params, content, spec.content_layers, spec)
+    grams = [
+        {name: gram_matrix(f) for name, f in _look(params, style, spec.style_layers, spec).items()}
+        for style in styles
+    ]
+    stacked = jax.tree.map(lambda *regions: jnp.stack(regions), *grams) if grams else {}
+    if masks is None or content is None:
+        style = {name: jnp.einsum("s,sij->ij", blend, g)[None] for name, g in stacked.items()}
+        return Targets(content_features, style, None, jnp.ones(1), spec)
+    masks = jnp.asarray(masks)
+    look = partial(_look, layers=spec.style_layers, spec=spec)
+    shapes = {name: f.shape for name, f in jax.eval_shape(look, params, content).items()}
+    # Departure from Gatys et al. (2017): a region counts by its area. Its Gram matrix
+    # is an average, so with equal weights small regions would be painted harder.
+    shares = len(styles) * blend * coverage(masks)
+    return Targets(content_features, stacked, resize_masks(masks, shapes), shares, spec)
+
+
+def total_loss(
+    params: Params, image: Float[AnyArray, "h w 3"], targets: Targets, weights: Weights
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """Loss of one image, and its terms, which add up to it.
+
+    α Σ_l w_l content_l + β Σ_l w_l style_l + γ tv; Gatys et al. (2016), eq. 7, with a
+    total variation. `jax.vmap` makes a batch of it.
+
+    Args:
+      params: weights from `load_weights`.
+      image: RGB in [0, 1].
+      targets: from `make_targets`, for images of this size.
+      weights: coefficients, from `StyleConfig.weights`; may be traced.
+
+    Returns:
+      The loss and `{"content", "style/<layer>", ..., "tv"}`, coefficients included.
+    """
+    spec, image = targets.spec, jnp.asarray(image)
+    layers = tuple(dict.fromkeys((*targets.content, *targets.style)))
+    found = _look(params, image, layers, spec)
+    terms = {}
+    if targets.content:
+        terms["content"] = sum(
+            weights.content[name] * content_loss(found[name], target, norm=spec.content_norm)
+            for name, target in targets.content.items()
+        )
+    for name, target in targets.style.items():
+        if targets.masks is None:
+            gram = gram_matrix(found[name])[None]
+        else:
+            gram = jax.vmap(gram_matrix, in_axes=(None, 0))(found[name], targets.masks[name])
+        losses = gram_loss(gram, target, norm=spec.gram_norm)
+        terms[f"style/{name}"] = weights.style[name] * jnp.sum(targets.shares * losses)
+    terms["tv"] = weights.tv * total_variation(image, form=spec.tv_form)
+    return sum(terms.values(), start=jnp.zeros(())), terms
+
+
+def _look(
+    params: Params, image: AnyArray, layers: Sequence[str], spec: LossSpec
+) -> dict[str, jax.Array]:
+    return features(
+        params, image, layers, pooling=spec.pooling, padding=spec.padding, dtype=spec.dtype
+    )

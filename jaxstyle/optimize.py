@@ -1,0 +1,196 @@
+"""Descent of any function of an image: `init`, `step`, `run`.
+
+The function maps an image to `(loss, terms)`. What is carried (`State`) is apart
+from what is reported (`Info`); both are pytrees, and nothing here compiles for you:
+
+    state = init(image, optimizer)
+    state, info = jax.jit(partial(run, loss_fn, optimizer, num_steps=100))(state)
+
+Loss or gradient that is not finite is a value (`finite`), not an error: the state
+stays at the last good image, so that one picture of a batch may fail alone.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+Terms = dict[str, Float[Array, ""]]
+LossFn = Callable[[Float[Array, "h w 3"]], tuple[Float[Array, ""], Terms]]
+
+# Pairs that L-BFGS remembers; style-transfer-pytorch uses 10, others 100 at ten times
+# the memory.
+LBFGS_HISTORY = 10
+
+
+class State(NamedTuple):
+    """What a descent carries from step to step.
+
+    Attributes:
+      image: the iterate.
+      optimizer: the optimizer's own state.
+      average: sum of the iterates under exponential weights, not yet divided by
+        their total, see `averaged`.
+      samples: number of iterates in the average.
+      finite: whether loss and gradient were finite so far.
+    """
+
+    image: Float[Array, "h w 3"]
+    optimizer: Any
+    average: Float[Array, "h w 3"]
+    samples: Int[Array, ""]
+    finite: Bool[Array, ""]
+
+
+class Info(NamedTuple):
+    """What a step reports of the image it started from."""
+
+    loss: Float[Array, "*steps"]
+    terms: dict[str, Float[Array, "*steps"]]
+    finite: Bool[Array, "*steps"]
+
+
+def make_optimizer(
+    name: str, learning_rate: float | Float[Array, ""], *, line_search: bool = False
+) -> optax.GradientTransformationExtraArgs:
+    """Optimizer by the name it has in `StyleConfig`; the learning rate may be traced.
+
+    `adam` has β = (0.9, 0.99), as style-transfer-pytorch: a second moment that
+    forgets in 100 steps suits schedules of a few hundred. `lbfgs` remembers
+    10 pairs and takes `learning_rate` times the quasi-Newton step, or with
+    `line_search` the length that fulfils the strong Wolfe conditions.
+    """
+    if name == "adam":
+        return optax.with_extra_args_support(optax.adam(learning_rate, b2=0.99))
+    if line_search:
+        return optax.lbfgs(memory_size=LBFGS_HISTORY)
+    direction = _with_positive_curvature(optax.scale_by_lbfgs(memory_size=LBFGS_HISTORY))
+    return optax.with_extra_args_support(
+        optax.chain(direction, optax.scale_by_learning_rate(learning_rate))
+    )
+
+
+def _with_positive_curvature(
+    lbfgs: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+    """L-BFGS that stays a descent without a line search.
+
+    A pair (s, y) of steps of image and gradient with s·y <= 0 makes the inverse
+    Hessian indefinite, and the next step climb. Such a y is replaced by the one of
+    the same length along s, by moving the remembered gradient.
+    """
+
+    def update(updates, state, params=None):
+        s, y = params - state.params, updates - state.updates
+        s_norm, y_norm = jnp.linalg.norm(s), jnp.linalg.norm(y)
+        curved = jnp.vdot(s, y) > 1e-6 * s_norm * y_norm
+        along = updates - s * y_norm / jnp.maximum(s_norm, 1e-30)
+        state = state._replace(updates=jnp.where(curved, state.updates, along))
+        return lbfgs.update(updates, state, params)
+
+    return optax.GradientTransformation(lbfgs.init, update)
+
+
+def init(
+    image: Float[Array, "h w 3"],
+    optimizer: optax.GradientTransformationExtraArgs,
+    *,
+    decay: float | Float[Array, ""] = 0.0,
+) -> State:
+    """State at the start, the image being the average's first sample."""
+    return State(
+        image=image,
+        optimizer=optimizer.init(image),
+        average=(1 - decay) * image,
+        samples=jnp.ones((), jnp.int32),
+        finite=jnp.ones((), bool),
+    )
+
+
+def step(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformationExtraArgs,
+    state: State,
+    *,
+    decay: float | Float[Array, ""] = 0.0,
+    clamp: bool = True,
+) -> tuple[State, Info]:
+    """State after one update, and the loss before it.
+
+    Args:
+      loss_fn: function from an image to its loss and the loss's terms.
+      optimizer: from `make_optimizer`, or any of optax.
+      state: where to start.
+      decay: of the exponential average over iterates; 0 keeps the last alone.
+      clamp: project the image onto [0, 1] after the update.
+    """
+    (loss, terms), grad = jax.value_and_grad(loss_fn, has_aux=True)(state.image)
+    updates, optimizer_state = optimizer.update(
+        grad,
+        state.optimizer,
+        state.image,
+        value=loss,
+        grad=grad,
+        value_fn=lambda image: loss_fn(image)[0],
+    )
+    image = state.image + jnp.asarray(updates)
+    image = jnp.clip(image, 0, 1) if clamp else image
+    finite = state.finite & jnp.isfinite(loss) & jnp.isfinite(image).all()
+    after = State(
+        image=image,
+        optimizer=optimizer_state,
+        average=decay * state.average + (1 - decay) * image,
+        samples=state.samples + 1,
+        finite=finite,
+    )
+    kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state)
+    return kept._replace(finite=finite), Info(loss, terms, finite)
+
+
+def run(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformationExtraArgs,
+    state: State,
+    num_steps: int | Int[Array, ""],
+    *,
+    length: int | None = None,
+    decay: float | Float[Array, ""] = 0.0,
+    clamp: bool = True,
+) -> tuple[State, Info]:
+    """State after `num_steps` steps, and what each reported.
+
+    Args:
+      loss_fn: as for `step`.
+      optimizer: as for `step`.
+      state: where to start.
+      num_steps: how many steps; traced, if `length` is given, so that chunks of any
+        length share one compilation.
+      length: static length of the report, `num_steps` or more; entries past
+        `num_steps` are 0.
+      decay: as for `step`.
+      clamp: as for `step`.
+    """
+    rows = int(num_steps) if length is None else length
+
+    def advance(state: State) -> tuple[State, Info]:
+        return step(loss_fn, optimizer, state, decay=decay, clamp=clamp)
+
+    def body(i: jax.Array, carry: tuple[State, Info]) -> tuple[State, Info]:
+        state, trace = carry
+        state, info = advance(state)
+        return state, jax.tree.map(lambda all_rows, row: all_rows.at[i].set(row), trace, info)
+
+    _, shape = jax.eval_shape(advance, state)
+    trace = jax.tree.map(lambda leaf: jnp.zeros((rows, *leaf.shape), leaf.dtype), shape)
+    return jax.lax.fori_loop(0, num_steps, body, (state, trace))
+
+
+def averaged(state: State, *, decay: float | Float[Array, ""] = 0.0) -> Float[Array, "h w 3"]:
+    """Average of the iterates so far, with the bias of its short history taken out.
+
+    Σ_k d^(n-k) x_k / Σ_k d^(n-k), as style-transfer-pytorch does.
+    """
+    return state.average / (1 - jnp.asarray(decay, jnp.float32) ** state.samples)

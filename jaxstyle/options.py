@@ -1,0 +1,59 @@
+"""The words that arguments may take: layers, ways of pooling and padding, forms of losses.
+
+Free of JAX, so that the command line can check and list them before loading it.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any, Literal, get_args
+
+Pooling = Literal["max", "average", "scaled_average"]
+Padding = Literal["zeros", "reflect", "edge", "edge_first"]
+DType = Literal["float32", "bfloat16"]
+ContentNorm = Literal["mean", "gatys"]
+GramNorm = Literal["mean", "gatys"]
+TVForm = Literal["nine_point", "squared"]
+ColorMode = Literal["style", "luminance", "match"]
+Init = Literal["content", "noise", "statistics", "gray"]
+Optimizer = Literal["adam", "lbfgs"]
+
+BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
+"""Channels and number of convolutions of VGG19's five blocks."""
+
+
+def _layer_names() -> tuple[str, ...]:
+    names = []
+    for block, (_, convs) in enumerate(BLOCKS, start=1):
+        for i in range(1, convs + 1):
+            names += [f"conv{block}_{i}", f"relu{block}_{i}"]
+        names.append(f"pool{block}")
+    return tuple(names)
+
+
+LAYERS: tuple[str, ...] = _layer_names()
+"""Every layer's name, shallow to deep: `conv1_1`, `relu1_1`, ..., `pool5`."""
+
+
+def check_layers(layers: Iterable[str]) -> None:
+    """Raise `ValueError` for a name that is not a layer, with the nearest one that is."""
+    for name in layers:
+        if name not in LAYERS:
+            near = get_close_matches(name, LAYERS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"layers are {', '.join(LAYERS)}."
+            raise ValueError(f"unknown layer {name!r}; {hint}")
+
+
+def check_option(name: str, value: Any, options: Any) -> None:
+    """Raise `ValueError` unless `value` is one of the words of the `Literal` `options`."""
+    if value not in get_args(options):
+        raise ValueError(
+            f"`{name}` is {value!r}; it must be one of {', '.join(get_args(options))}."
+        )
+
+
+def min_side(layers: Iterable[str], padding: Padding = "zeros") -> int:
+    """Smallest image side, in pixels, at which every one of `layers` has a pixel."""
+    # conv and relu of block b lie behind b - 1 poolings, pool b behind b. A pixel
+    # cannot be reflected at a border that it is alone in.
+    pools = [int(name[4]) - (not name.startswith("pool")) for name in layers]
+    return 2 ** max(pools, default=0) * (2 if padding == "reflect" else 1)

@@ -1,0 +1,95 @@
+"""Coarse to fine: the sizes of a run, and what is carried from one to the next.
+
+Large shapes are moved where the picture is small and steps are cheap; fine strokes
+are added where it is large.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from jaxstyle.config import StyleConfig
+from jaxstyle.optimize import State, averaged, init
+from jaxstyle.options import min_side
+
+
+def fit_shape(shape: Sequence[float], long_edge: float) -> tuple[int, int]:
+    """Height and width with the proportions of `shape`, the longer one being `long_edge`."""
+    height, width = shape[:2]
+    scale = long_edge / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def resize(image: Float[Array, "_h _w c"], shape: Sequence[int]) -> Float[Array, "h w c"]:
+    """Image at another size: antialiased cubic interpolation, clipped to [0, 1]."""
+    image = jax.image.resize(image, (*shape[:2], image.shape[-1]), "cubic")
+    return jnp.clip(image, 0, 1)
+
+
+def level_shapes(shape: Sequence[float], config: StyleConfig) -> list[tuple[int, int]]:
+    """Height and width of every level, coarse to fine; the last has the size asked for.
+
+    Levels too small for the layers in use are left out, e.g. of a panorama.
+
+    Raises:
+      ValueError: the layers need a larger picture than the one asked for.
+    """
+    needed = min_side((*config.weights.content, *config.weights.style), config.padding)
+    last = fit_shape(shape, config.size)
+    if min(last) < needed:
+        raise ValueError(
+            f"the picture would be {last[1]}x{last[0]}; its layers need both sides at least "
+            f"{needed}. Raise `size` or choose shallower layers."
+        )
+    shapes = [last]
+    while (edge := config.size / config.scale_factor ** len(shapes)) >= config.min_size:
+        shapes.append(fit_shape(shape, edge))
+    return [shape for shape in reversed(shapes) if min(shape) >= needed]
+
+
+def level_steps(config: StyleConfig, levels: int) -> list[int]:
+    """Number of steps at each of `levels` levels, `config.steps` being filled or cut at its end."""
+    steps = [*config.steps, *[config.steps[-1]] * levels]
+    return steps[:levels]
+
+
+def style_shape(
+    style: Sequence[int], picture: Sequence[int], config: StyleConfig
+) -> tuple[int, int]:
+    """Size at which a painting is looked at for a picture of the size `picture`.
+
+    Its long edge is `style_scale` times that of the picture, but it is never enlarged:
+    that would only teach the picture to be blurred.
+    """
+    return fit_shape(style, min(max(picture) * config.style_scale, max(style)))
+
+
+def carry(
+    state: State,
+    shape: tuple[int, int],
+    optimizer: optax.GradientTransformationExtraArgs,
+    *,
+    decay: float | Float[Array, ""] = 0.0,
+) -> State:
+    """State at the start of the next level: the average so far, and Adam's moments, resized.
+
+    The step count stays, so that the moments are not taken for young ones. L-BFGS
+    starts anew: curvature at one size says little of the next.
+    """
+    new = init(resize(averaged(state, decay=decay), shape), optimizer, decay=decay)
+    new = new._replace(finite=state.finite)
+    moments = optax.tree.get(state.optimizer, "mu")
+    if moments is None:
+        return new
+    size = (*shape, moments.shape[-1])
+    second = optax.tree.get(state.optimizer, "nu")
+    kept = optax.tree.set(
+        state.optimizer,
+        mu=jax.image.resize(moments, size, "cubic"),
+        # Linear interpolation cannot make a second moment negative.
+        nu=jax.image.resize(second, size, "linear"),
+    )
+    return new._replace(optimizer=kept)

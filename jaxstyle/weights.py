@@ -1,0 +1,170 @@
+"""Weights files: HDF5 that carries its own origin and checksum, checked as it is read.
+
+One file holds one network: a float16 or float32 data set per leaf (`conv1_1/kernel`,
+HWIO), and attributes `source`, `license`, `normalization`, `sha256` (of the leaves).
+Nothing is unpickled here; PyTorch's files are converted by `scripts/convert_vgg19.py`.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxstyle.errors import WeightsError, WriteError
+from jaxstyle.vgg19 import PARAM_SHAPES
+
+Tree = dict[str, dict[str, Float[Array, "..."]]]
+Arrays = Mapping[str, Mapping[str, np.ndarray]]
+Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
+
+ENVIRONMENT = "JAXSTYLE_WEIGHTS"
+"""Environment variable with the path of a weights file to use instead of the embedded one."""
+
+_HERE = Path(__file__).parent
+# In a wheel the files lie inside the package, in a checkout beside it.
+_FOLDERS = (_HERE / "weights", _HERE.parent / "weights")
+
+
+def weights_path(path: str | os.PathLike[str] | None = None) -> Path:
+    """Path of the weights file in use: `path`, else `$JAXSTYLE_WEIGHTS`, else the embedded one.
+
+    Raises:
+      WeightsError: there is no file there.
+    """
+    given = path or os.environ.get(ENVIRONMENT)
+    if given:
+        found = Path(given)
+        if not found.is_file():
+            where = "" if path else f" (from ${ENVIRONMENT})"
+            raise WeightsError(
+                f"weights file {found}{where} does not exist; leave it out for the embedded one."
+            )
+        return found
+    for folder in _FOLDERS:
+        if (folder / "vgg19.h5").is_file():
+            return folder / "vgg19.h5"
+    raise WeightsError(
+        "the embedded weights file vgg19.h5 is missing; install jaxstyle again, or name a file "
+        f"with --weights or ${ENVIRONMENT}."
+    )
+
+
+def load_weights(path: str | os.PathLike[str] | None = None) -> Tree:
+    """VGG19's weights, float32: `{"conv1_1": {"kernel": ..., "bias": ...}, ..., "color": ...}`.
+
+    Args:
+      path: a file in this package's format; by default `$JAXSTYLE_WEIGHTS` or the embedded one.
+
+    Raises:
+      WeightsError: the file is missing, damaged, or holds another network.
+    """
+    arrays, _ = read_weights(weights_path(path))
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), arrays)
+
+
+def read_weights(
+    path: Path, shapes: Shapes = PARAM_SHAPES
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, str]]:
+    """Leaves and attributes of a weights file, as stored.
+
+    Args:
+      path: the file.
+      shapes: shape of every leaf that must be there.
+
+    Raises:
+      WeightsError: the file is unreadable, a leaf is missing or of another shape, or the
+        checksum does not fit.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            attributes = {name: str(value) for name, value in file.attrs.items()}
+            leaves = {
+                layer: {
+                    name: _leaf(file, path, f"{layer}/{name}", shape)
+                    for name, shape in group.items()
+                }
+                for layer, group in shapes.items()
+            }
+    except OSError as error:
+        # h5py's messages are of its C library, and run over several lines.
+        size = path.stat().st_size if path.exists() else 0
+        raise WeightsError(
+            f"weights file {path} ({size} bytes) is not a whole HDF5 file; copy it again."
+        ) from error
+    expected = attributes.get("sha256")
+    if expected is not None and expected != checksum(leaves):
+        raise WeightsError(
+            f"weights file {path} is damaged: its values do not fit its checksum; copy it again."
+        )
+    return leaves, attributes
+
+
+def _leaf(file: h5py.File, path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    dataset = file.get(name)
+    if not isinstance(dataset, h5py.Dataset):
+        raise WeightsError(
+            f"weights file {path} has no {name}, so it is not a VGG19 of jaxstyle's; "
+            "`jaxstyle weights convert` reads those of Keras."
+        )
+    if dataset.shape != shape:
+        raise WeightsError(f"weights file {path}: {name} is {dataset.shape}; VGG19's is {shape}.")
+    values = dataset[()]
+    if not np.isfinite(values).all():
+        raise WeightsError(f"weights file {path}: {name} holds values that are not finite.")
+    return values
+
+
+def write_weights(
+    path: Path, params: Mapping[str, Mapping[str, Any]], dtype: str = "float16", **attributes: str
+) -> None:
+    """Write a weights file: kernels and biases as `dtype`, the color map as float32.
+
+    Args:
+      path: where to; replaced if it is there.
+      params: leaves, as in `load_weights`.
+      dtype: `float16` halves the file; see the README for what it changes.
+      attributes: e.g. `source`, `license`, `normalization`.
+
+    Raises:
+      WriteError: the file cannot be written.
+    """
+    leaves = {
+        layer: {
+            # The color map holds large means, which float16 would round by 1/16.
+            name: np.asarray(leaf, np.float32 if layer == "color" else dtype)
+            for name, leaf in group.items()
+        }
+        for layer, group in params.items()
+    }
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with h5py.File(partial, "w") as file:
+            for layer, group in leaves.items():
+                for name, leaf in group.items():
+                    file.create_dataset(
+                        f"{layer}/{name}", data=leaf, shuffle=True, compression=9, chunks=leaf.shape
+                    )
+            file.attrs.update({**attributes, "dtype": dtype, "sha256": checksum(leaves)})
+        partial.replace(path)
+    except OSError as error:
+        raise WriteError(f"cannot write weights to {path}: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def checksum(leaves: Arrays) -> str:
+    """SHA-256 over names, shapes, dtypes and values of all leaves, in the order of names."""
+    digest = hashlib.sha256()
+    for layer in sorted(leaves):
+        for name in sorted(leaves[layer]):
+            leaf = np.ascontiguousarray(leaves[layer][name])
+            digest.update(f"{layer}/{name} {leaf.shape} {leaf.dtype.str} ".encode())
+            digest.update(leaf.tobytes())
+    return digest.hexdigest()

