@@ -101,6 +101,8 @@ def init(
     decay: float | Float[Array, ""] = 0.0,
 ) -> State:
     """State at the start, the image being the average's first sample."""
+    # A weakly typed image, such as `jnp.full` gives, would have the loop compiled twice.
+    image = jnp.asarray(image, image.dtype)
     return State(
         image=image,
         optimizer=optimizer.init(image),

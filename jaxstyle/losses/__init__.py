@@ -1,7 +1,7 @@
 """Losses: pure functions of features or pixels, one short file per family.
 
 All take `[..., h, w, c]` maps or `[..., c, c]` statistics and return `[...]`:
-leading axes are a batch, and sums run in float32 whatever the features' dtype.
+leading axes are a batch, and sums run in float32 where features have less.
 """
 
 from jaxstyle.losses.content import content_loss as content_loss

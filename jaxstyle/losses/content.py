@@ -1,6 +1,7 @@
 """Content: how far feature maps are from those of the photograph."""
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstyle.options import ContentNorm
@@ -17,7 +18,8 @@ def content_loss(
     `mean`: (1 / hwc) Σ (F - P)², comparable across layers and image sizes.
     `gatys`: ½ Σ (F - P)², Gatys et al. (2016), eq. 1.
     """
-    squares = jnp.square(features.astype(jnp.float32) - target.astype(jnp.float32))
+    dtype = np.promote_types(features.dtype, np.float32)
+    squares = jnp.square(features.astype(dtype) - target.astype(dtype))
     if norm == "gatys":
         return 0.5 * squares.sum(axis=(-3, -2, -1))
     return squares.mean(axis=(-3, -2, -1))

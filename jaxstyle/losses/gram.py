@@ -1,6 +1,7 @@
 """Style as Gram matrices: which features occur together, wherever they are."""
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstyle.options import GramNorm
@@ -28,7 +29,8 @@ def gram_matrix(
         weighted = flat * weight.astype(flat.dtype)
         # A mask may vanish at a deep layer: its Gram matrix is then 0, not NaN.
         total = jnp.maximum(weight.sum(axis=(-2, -1)), 1e-6)[..., None, None]
-    product = jnp.einsum("...pi,...pj->...ij", flat, weighted, preferred_element_type=jnp.float32)
+    dtype = np.promote_types(flat.dtype, np.float32)
+    product = jnp.einsum("...pi,...pj->...ij", flat, weighted, preferred_element_type=dtype)
     return product / total
 
 

@@ -1,0 +1,41 @@
+"""Write tests/golden/features.npz: what PyTorch computes with the weights' original float32 values.
+
+    python scripts/make_golden.py vgg_normalised.pth
+
+For each of the 16 convolutions 256 values at random places and the largest absolute value.
+The embedded file holds the same weights in float16: the test's tolerance is what that costs.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch_reference
+from convert_vgg19 import to_params
+
+from jaxstyle.convert import CONVS
+from jaxstyle.images import read_image
+
+ROOT = Path(__file__).parent.parent
+PICTURE, SIZE, SAMPLES = "tests/images/chelsea.jpg", 96, 256
+
+
+def main() -> None:
+    params = to_params(Path(sys.argv[1]), "normalized")
+    image = torch.from_numpy(np.array(read_image(ROOT / PICTURE, SIZE)))
+    random = np.random.default_rng(0)
+    golden = {}
+    for name, features in torch_reference.features(params, image, CONVS).items():
+        values = features.permute(1, 2, 0).numpy().ravel()
+        places = random.choice(values.size, SAMPLES, replace=False)
+        golden[f"{name}/places"] = places.astype(np.int32)
+        golden[f"{name}/values"] = values[places]
+        golden[f"{name}/largest"] = np.abs(values).max()
+    folder = ROOT / "tests" / "golden"
+    folder.mkdir(exist_ok=True)
+    np.savez_compressed(folder / "features.npz", **golden)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Shapes checked at run time, types never promoted unseen, the weights read once."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jaxtyping import install_import_hook
+
+# Before the first import of jaxstyle, so that every annotation of a shape is checked.
+hook = install_import_hook("jaxstyle", "beartype.beartype")
+
+import jax  # noqa: E402
+
+
+IMAGES = Path(__file__).parent / "images"
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def params():
+    from jaxstyle import load_weights
+
+    return load_weights()
+
+
+@pytest.fixture(scope="session")
+def content():
+    from jaxstyle import read_image
+
+    return read_image(IMAGES / "chelsea.jpg", 48)
+
+
+@pytest.fixture(scope="session")
+def style():
+    from jaxstyle import read_image
+
+    return read_image(IMAGES / "cafe_terrace.jpg", 40)
+
+
+@pytest.fixture(autouse=True)
+def _strict_types(request):
+    # optax leaves some promotions to JAX: only what does not pass through it can be strict.
+    strict = request.path.stem in ("test_conv", "test_vgg19", "test_losses", "test_objective")
+    with jax.numpy_dtype_promotion("strict" if strict else "standard"):
+        yield
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
