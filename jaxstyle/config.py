@@ -143,7 +143,13 @@ class StyleConfig:
             if any(not 0 <= weight < math.inf for _, weight in pairs):
                 raise ValueError(f"`{name}` has a weight below 0 or not finite: {dict(pairs)}.")
         for f in dataclasses.fields(self):
-            _check(f, getattr(self, f.name))
+            value = getattr(self, f.name)
+            if f.type is float:
+                value = float(value)
+            elif get_origin(f.type) is tuple:
+                value = tuple(get_args(f.type)[0](item) for item in value)
+            object.__setattr__(self, f.name, value)
+            _check(f, value)
         if not self.steps:
             raise ValueError("`steps` is empty; give at least one number.")
         if self.average >= 1:

@@ -68,6 +68,8 @@ def read_image(
         raise
     except FileNotFoundError:
         raise ImageReadError(f"{path} does not exist.") from None
+    except IsADirectoryError:
+        raise ImageReadError(f"{path} is a folder; name a picture in it.") from None
     except UnidentifiedImageError:
         kind = "is empty" if path.stat().st_size == 0 else "is not a picture"
         raise ImageReadError(f"{path} {kind}, or of a format that Pillow does not read.") from None
@@ -125,7 +127,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
             )
             if converted is not None:
                 return converted
-        except ImageCms.PyCMSError:
+        except (ImageCms.PyCMSError, OSError):
             # A broken or misplaced profile says nothing: the pixels are taken as they are.
             pass
     return image.convert("RGB")

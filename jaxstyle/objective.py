@@ -32,10 +32,10 @@ class Targets:
       spec: which layers, and how losses are formed.
     """
 
-    content: dict[str, Float[Array, "_h _w _c"]]
-    style: dict[str, Float[Array, "regions _c _c"]]
-    masks: dict[str, Float[Array, "regions _h _w"]] | None
-    shares: Float[Array, " regions"]
+    content: dict[str, Float[Array, "... _h _w _c"]]
+    style: dict[str, Float[Array, "... regions _c _c"]]
+    masks: dict[str, Float[Array, "... regions _h _w"]] | None
+    shares: Float[Array, "... regions"]
     spec: LossSpec = field(metadata={"static": True})
 
 
@@ -62,6 +62,7 @@ def make_targets(
       ValueError: blend or masks do not fit the styles; an image is too small.
     """
     blend = blend_weights(config, len(styles))
+    check_masks(masks, len(styles))
     return measure(params, content, tuple(styles), blend, masks, config.spec)
 
 
@@ -79,6 +80,14 @@ def blend_weights(config: StyleConfig, styles: int) -> Float[Array, " styles"]:
     return jnp.asarray(blend, jnp.float32) / sum(blend) if blend else jnp.zeros(0)
 
 
+def check_masks(masks: AnyArray | None, styles: int) -> None:
+    """Raise `ValueError` unless there is one mask for each of a number of styles, or none."""
+    if masks is not None and masks.shape[0] != styles:
+        raise ValueError(
+            f"`masks` has {masks.shape[0]} masks for {styles} styles; it must have one for each."
+        )
+
+
 def measure(
     params: Params,
     content: Float[AnyArray, "h w 3"] | None,
@@ -88,11 +97,6 @@ def measure(
     spec: LossSpec,
 ) -> Targets:
     """`make_targets` with `spec` static and all numbers traced, so that a sweep compiles once."""
-    if masks is not None and (masks.shape[0] != len(styles) or content is None):
-        raise ValueError(
-            f"`masks` has {masks.shape[0]} masks for {len(styles)} styles; it must have one "
-            "for each, over a content."
-        )
     content_features = {} if content is None else _look(params, content, spec.content_layers, spec)
     grams = [
         {name: gram_matrix(f) for name, f in _look(params, style, spec.style_layers, spec).items()}

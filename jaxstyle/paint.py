@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxstyle import pyramid
 from jaxstyle.color import match_color, match_luminance, with_chroma
 from jaxstyle.config import LossSpec, Method, StyleConfig, Weights
-from jaxstyle.objective import Targets, blend_weights, measure, total_loss
+from jaxstyle.objective import Targets, blend_weights, check_masks, measure, total_loss
 from jaxstyle.optimize import Info, State, averaged, init, make_optimizer, run
 from jaxstyle.options import ColorMode, Init
 from jaxstyle.vgg19 import AnyArray, Params
@@ -78,6 +78,7 @@ def paint(
     key = jax.random.key(config.seed) if key is None else key
     styles = tuple(styles) if isinstance(styles, Sequence) else (styles,)
     blend = blend_weights(config, len(styles))
+    check_masks(masks, len(styles))
     shapes = pyramid.level_shapes(shape, config)
     steps = pyramid.level_steps(config, len(shapes))
     source, styles, image = _prepare(

@@ -45,7 +45,7 @@ def level_shapes(shape: Sequence[float], config: StyleConfig) -> list[tuple[int,
             f"{needed}. Raise `size` or choose shallower layers."
         )
     shapes = [last]
-    while (edge := config.size / config.scale_factor ** len(shapes)) >= config.min_size:
+    while (edge := round(config.size / config.scale_factor ** len(shapes))) >= config.min_size:
         shapes.append(fit_shape(shape, edge))
     return [shape for shape in reversed(shapes) if min(shape) >= needed]
 

@@ -7,10 +7,9 @@ import pytest
 from jaxtyping import install_import_hook
 
 # Before the first import of jaxstyle, so that every annotation of a shape is checked.
-hook = install_import_hook("jaxstyle", "beartype.beartype")
+hook = install_import_hook("jaxstyle", "typecheck.check")
 
 import jax  # noqa: E402
-
 
 IMAGES = Path(__file__).parent / "images"
 GOLDEN = Path(__file__).parent / "golden"

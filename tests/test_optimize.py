@@ -50,7 +50,7 @@ def test_finds_the_bottom_of_a_bowl(name):
 @pytest.mark.parametrize("name", ["lbfgs", "lbfgs with line search"])
 def test_lbfgs_finds_the_end_of_a_curved_valley(name):
     optimizer = OPTIMIZERS[name]()
-    state, trace = run(valley, optimizer, init(START, optimizer), 300, clamp=False)
+    _, trace = run(valley, optimizer, init(START, optimizer), 300, clamp=False)
     assert trace.finite.all()
     assert trace.loss[-1] < 1e-3 * trace.loss[0]
 
@@ -67,7 +67,9 @@ def test_adam_step_by_hand():
     state, info = step(bowl, optimizer, init(START, optimizer))
     expected = START - 0.05 * jnp.sign(START - TARGET)
     np.testing.assert_allclose(state.image, expected, atol=1e-5)
-    np.testing.assert_allclose(info.loss, np.sum((np.asarray(START) - np.asarray(TARGET)) ** 2), rtol=1e-5)
+    np.testing.assert_allclose(
+        info.loss, np.sum((np.asarray(START) - np.asarray(TARGET)) ** 2), rtol=1e-5
+    )
 
 
 def test_clamp_keeps_pixels_in_the_box():

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import IMAGES, GOLDEN
+from conftest import GOLDEN, IMAGES
 
 from jaxstyle import LAYERS, features, normalize_weights, read_image
 from jaxstyle.options import BLOCKS, min_side

@@ -1,0 +1,175 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxstyle import (
+    StyleConfig,
+    content_loss,
+    features,
+    gram_loss,
+    gram_matrix,
+    make_targets,
+    total_loss,
+    total_variation,
+)
+
+# Shallow layers: every claim here is about composition, not depth.
+CONFIG = StyleConfig(
+    content_layers=("relu2_2",),
+    style_layers={"relu1_1": 3, "relu2_1": 1},
+    content_weight=2.0,
+    style_weight=5.0,
+    tv_weight=0.5,
+    padding="zeros",
+)
+
+
+@pytest.fixture(scope="module")
+def image():
+    return jnp.asarray(np.random.default_rng(1).random((32, 48, 3)), jnp.float32)
+
+
+def test_loss_is_the_weighted_sum_of_its_terms(params, content, style, image):
+    image = image[: content.shape[0], : content.shape[1]]
+    targets = make_targets(params, content, [style], CONFIG)
+    loss, terms = total_loss(params, image, targets, CONFIG.weights)
+    look = lambda x: features(params, x, ("relu1_1", "relu2_1", "relu2_2"))
+    mine, kept, painted = look(image), look(content), look(style)
+    gram = {k: gram_loss(gram_matrix(mine[k]), gram_matrix(painted[k])) for k in mine}
+    expected = {
+        "content": 2.0 * content_loss(mine["relu2_2"], kept["relu2_2"]),
+        "style/relu1_1": 5.0 * 0.75 * gram["relu1_1"],
+        "style/relu2_1": 5.0 * 0.25 * gram["relu2_1"],
+        "tv": 0.5 * total_variation(image),
+    }
+    assert terms.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(terms[name], value, rtol=1e-4)
+    np.testing.assert_allclose(loss, sum(expected.values()), rtol=1e-4)
+
+
+def test_content_is_zero_at_the_photograph_and_style_at_the_painting(params, style):
+    targets = make_targets(params, style, [style], CONFIG)
+    _, terms = total_loss(params, style, targets, CONFIG.weights)
+    assert terms["content"] < 1e-8
+    assert terms["style/relu1_1"] < 1e-6
+    assert terms["style/relu2_1"] < 1e-6
+
+
+def test_without_content_or_style_their_terms_are_absent(params, style):
+    texture = make_targets(params, None, [style], CONFIG)
+    assert set(total_loss(params, style, texture, CONFIG.weights)[1]) == {
+        "style/relu1_1",
+        "style/relu2_1",
+        "tv",
+    }
+    photograph = make_targets(params, style, [], CONFIG)
+    assert set(total_loss(params, style, photograph, CONFIG.weights)[1]) == {"content", "tv"}
+
+
+def test_several_styles_are_blended_in_their_statistics(params, content, style):
+    other = style[:, ::-1] * 0.5
+    config = StyleConfig(style_layers=("relu1_1",), blend=(3, 1), padding="zeros")
+    blended = make_targets(params, content, [style, other], config).style["relu1_1"]
+    grams = [gram_matrix(features(params, s, ("relu1_1",))["relu1_1"]) for s in (style, other)]
+    np.testing.assert_allclose(blended[0], 0.75 * grams[0] + 0.25 * grams[1], rtol=1e-4, atol=1e-5)
+
+
+def test_masked_styles_act_in_their_regions_alone(params, content, style):
+    h, w = content.shape[:2]
+    masks = np.zeros((2, h, w), np.float32)
+    masks[0, :, : w // 2] = 1
+    masks[1, :, w // 2 :] = 1
+    config = StyleConfig(content_layers=(), style_layers=("relu1_1",))
+    targets = make_targets(params, content, [style, 1 - style], config, masks=masks)
+    only_left = targets.__class__(
+        targets.content, targets.style, targets.masks, jnp.asarray([1.0, 0.0]), targets.spec
+    )
+    grad = jax.grad(lambda x: total_loss(params, x, only_left, config.weights)[0])(content)
+    assert jnp.abs(grad[:, : w // 2]).max() > 0
+    # relu1_1 sees one pixel around.
+    np.testing.assert_array_equal(grad[:, w // 2 + 1 :], 0)
+
+
+def test_a_mask_over_everything_changes_nothing(params, content, style):
+    mask = np.ones((1, *content.shape[:2]), np.float32)
+    losses = [
+        total_loss(
+            params, content, make_targets(params, content, [style], CONFIG, masks=m), CONFIG.weights
+        )[0]
+        for m in (None, mask)
+    ]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+
+
+def test_regions_count_by_their_area(params, content, style):
+    masks = np.zeros((2, *content.shape[:2]), np.float32)
+    masks[0, : content.shape[0] // 4] = 1
+    masks[1, content.shape[0] // 4 :] = 1
+    targets = make_targets(params, content, [style, style], CONFIG, masks=masks)
+    np.testing.assert_allclose(targets.shares, [0.25, 0.75], rtol=1e-5)
+
+
+def test_gradient_is_that_of_finite_differences(params, content, style):
+    targets = make_targets(params, content, [style], CONFIG)
+    image = jnp.asarray(1 - content)
+    loss = lambda x: total_loss(params, x, targets, CONFIG.weights)[0]
+    direction = jnp.asarray(np.random.default_rng(2).normal(size=image.shape), jnp.float32)
+    slope = jnp.vdot(jax.grad(loss)(image), direction)
+    # In float32 a central difference over 2e-3 is good to about 1e-2.
+    step = 1e-3
+    measured = (loss(image + step * direction) - loss(image - step * direction)) / (2 * step)
+    np.testing.assert_allclose(slope, measured, rtol=2e-2)
+
+
+def test_gradient_is_finite_on_a_flat_image(params, content, style):
+    targets = make_targets(params, content, [style], CONFIG)
+    flat = jnp.full(content.shape, 0.5)
+    assert jnp.isfinite(
+        jax.grad(lambda x: total_loss(params, x, targets, CONFIG.weights)[0])(flat)
+    ).all()
+
+
+def test_eager_jit_and_vmap_agree(params, content, style):
+    targets = make_targets(params, content, [style], CONFIG)
+    images = jnp.stack([jnp.asarray(content), jnp.asarray(1 - content)])
+    loss = lambda image: total_loss(params, image, targets, CONFIG.weights)[0]
+    eager = jnp.stack([loss(image) for image in images])
+    np.testing.assert_allclose(jax.jit(jax.vmap(loss))(images), eager, rtol=1e-4)
+
+
+def test_targets_of_many_photographs_by_vmap(params, content, style):
+    contents = jnp.stack([jnp.asarray(content), jnp.asarray(1 - content)])
+    targets = jax.vmap(lambda c: make_targets(params, c, [style], CONFIG))(contents)
+    single = make_targets(params, contents[1], [style], CONFIG)
+    np.testing.assert_allclose(
+        targets.content["relu2_2"][1], single.content["relu2_2"], rtol=1e-4, atol=1e-4
+    )
+
+
+def test_other_weights_do_not_compile_again(params, content, style):
+    targets, traces = make_targets(params, content, [style], CONFIG), []
+
+    @jax.jit
+    def loss(weights):
+        traces.append(1)
+        return total_loss(params, content, targets, weights)[0]
+
+    for style_weight in (1.0, 2.0, 3.0):
+        loss(StyleConfig(**{**vars(CONFIG), "style_weight": style_weight}).weights)
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "styles", "masks", "message"),
+    [
+        ({"blend": (1, 2)}, 1, None, "`blend` has 2 weights for 1 styles"),
+        ({"blend": (0, 0)}, 2, None, "`blend` is 0 for every style"),
+        ({}, 1, 2, "`masks` has 2 masks for 1 styles"),
+    ],
+)
+def test_what_does_not_fit_is_named(params, content, style, config, styles, masks, message):
+    masks = None if masks is None else np.ones((masks, 8, 8), np.float32)
+    with pytest.raises(ValueError, match=message):
+        make_targets(params, content, [style] * styles, StyleConfig(**config), masks=masks)

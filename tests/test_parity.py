@@ -1,0 +1,53 @@
+"""The same weights, image and loss in PyTorch. Needs torch: pip install '.[convert]'."""
+
+import jax
+import numpy as np
+import pytest
+from conftest import IMAGES
+
+from jaxstyle import StyleConfig, features, make_targets, read_image, total_loss
+from jaxstyle.convert import CONVS
+
+torch = pytest.importorskip("torch", reason="torch is an extra: pip install '.[convert]'")
+torch_reference = pytest.importorskip("torch_reference")
+
+
+def relative_error(values, expected):
+    return np.linalg.norm(np.asarray(values) - expected) / np.linalg.norm(expected)
+
+
+@pytest.fixture(scope="module")
+def image():
+    return read_image(IMAGES / "coffee.jpg", 128)
+
+
+def test_all_sixteen_convolutions_equal_pytorchs(params, image):
+    expected = torch_reference.features(params, torch.from_numpy(image), CONVS)
+    for name, found in features(params, image, CONVS).items():
+        reference = expected[name].permute(1, 2, 0).numpy()
+        # Both sum float32 products, in different orders.
+        assert relative_error(found, reference) < 1e-5, name
+
+
+def test_gradient_of_the_whole_loss_equals_pytorchs(params, image):
+    config = StyleConfig(padding="zeros", style_weight=20)
+    content = read_image(IMAGES / "chelsea.jpg", 128)
+    content = np.ascontiguousarray(content[: image.shape[0], : image.shape[1]])
+    style = read_image(IMAGES / "cafe_terrace.jpg", 128)
+    image = np.ascontiguousarray(image[: content.shape[0], : content.shape[1]])
+    targets = make_targets(params, content, [style], config)
+    loss, grad = jax.value_and_grad(lambda x: total_loss(params, x, targets, config.weights)[0])(
+        image
+    )
+    x = torch.from_numpy(image).requires_grad_()
+    reference = torch_reference.loss(
+        params,
+        x,
+        torch.from_numpy(content),
+        torch.from_numpy(style),
+        config.weights.content,
+        config.weights.style,
+    )
+    reference.backward()
+    np.testing.assert_allclose(loss, reference.item(), rtol=1e-5)
+    assert relative_error(grad, x.grad.numpy()) < 1e-4

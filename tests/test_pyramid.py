@@ -1,0 +1,109 @@
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxstyle import StyleConfig
+from jaxstyle.optimize import averaged, init, make_optimizer, run
+from jaxstyle.pyramid import carry, fit_shape, level_shapes, level_steps, resize, style_shape
+
+
+def bowl(image):
+    return jnp.sum((image - 0.3) ** 2), {}
+
+
+def test_fit_keeps_proportions():
+    assert fit_shape((400, 600), 300) == (200, 300)
+    assert fit_shape((600, 400), 512) == (512, 341)
+
+
+def test_levels_grow_by_the_factor_to_the_size():
+    config = StyleConfig(size=512, min_size=128, scale_factor=2)
+    assert level_shapes((400, 600), config) == [(85, 128), (171, 256), (341, 512)]
+    # style-transfer-pytorch's sizes.
+    config = StyleConfig(size=512, min_size=128, scale_factor=2**0.5)
+    assert [max(s) for s in level_shapes((1, 1), config)] == [128, 181, 256, 362, 512]
+
+
+def test_one_level_where_the_coarsest_is_the_size():
+    assert level_shapes((300, 200), StyleConfig(size=96, min_size=128)) == [(96, 64)]
+
+
+def test_levels_too_small_for_the_layers_are_left_out():
+    # A panorama of 10:1 is 12 pixels high at 128; relu5_1 needs 16.
+    config = StyleConfig(padding="zeros")
+    assert level_shapes((60, 600), config) == [(26, 256), (51, 512)]
+
+
+def test_a_picture_too_small_for_the_layers_is_an_error():
+    with pytest.raises(ValueError, match="512x5; its layers need both sides at least 16"):
+        level_shapes((10, 1000), StyleConfig(padding="zeros"))
+
+
+@pytest.mark.parametrize(
+    ("steps", "levels", "expected"),
+    [((9, 5), 4, [9, 5, 5, 5]), ((9, 5, 3), 2, [9, 5]), ((7,), 3, [7, 7, 7])],
+)
+def test_steps_are_dealt_coarse_to_fine(steps, levels, expected):
+    assert level_steps(StyleConfig(steps=steps), levels) == expected
+
+
+def test_style_is_shrunk_to_the_picture_and_never_enlarged():
+    assert style_shape((1000, 800), (256, 200), StyleConfig()) == (256, 205)
+    assert style_shape((1000, 800), (256, 200), StyleConfig(style_scale=0.5)) == (128, 102)
+    assert style_shape((100, 80), (256, 200), StyleConfig()) == (100, 80)
+
+
+def test_resize_keeps_flat_images_and_stays_in_the_box():
+    flat = resize(jnp.full((9, 7, 3), 0.4), (20, 30))
+    np.testing.assert_allclose(flat, 0.4, rtol=1e-5)
+    edge = resize(jnp.zeros((8, 8, 3)).at[:, 4:].set(1.0), (32, 32))
+    assert edge.min() == 0
+    assert edge.max() == 1
+
+
+def test_adam_carries_count_and_resized_moments():
+    optimizer = make_optimizer("adam", 0.05)
+    state, _ = run(bowl, optimizer, init(jnp.full((8, 8, 3), 0.5), optimizer), 7)
+    after = carry(state, (16, 12), optimizer)
+    assert after.image.shape == (16, 12, 3)
+    assert optax.tree.get(after.optimizer, "count") == 7
+    for name in ("mu", "nu"):
+        before, now = (optax.tree.get(s.optimizer, name) for s in (state, after))
+        assert now.shape == (16, 12, 3)
+        np.testing.assert_allclose(now, before[0, 0, 0], rtol=1e-4)
+
+
+def test_second_moment_stays_positive():
+    optimizer = make_optimizer("adam", 0.05)
+    state = init(jnp.full((8, 8, 3), 0.5), optimizer)
+    spike = jnp.zeros((8, 8, 3)).at[4, 4].set(1.0)
+    state = state._replace(optimizer=optax.tree.set(state.optimizer, mu=spike, nu=spike))
+    after = carry(state, (31, 31), optimizer)
+    assert optax.tree.get(after.optimizer, "nu").min() >= 0
+    # The cubic kernel of the first moment does overshoot: the claim is not empty.
+    assert optax.tree.get(after.optimizer, "mu").min() < 0
+
+
+def test_the_average_becomes_the_next_level_and_starts_anew():
+    optimizer, decay = make_optimizer("adam", 0.05), 0.9
+    state = init(jnp.full((8, 8, 3), 0.5), optimizer, decay=decay)
+    state, _ = run(bowl, optimizer, state, 5, decay=decay)
+    after = carry(state, (16, 16), optimizer, decay=decay)
+    expected = averaged(state, decay=decay)[0, 0, 0]
+    np.testing.assert_allclose(after.image, expected, rtol=1e-5)
+    np.testing.assert_allclose(averaged(after, decay=decay), expected, rtol=1e-5)
+    assert after.samples == 1
+
+
+def test_lbfgs_starts_anew_at_a_new_size():
+    optimizer = make_optimizer("lbfgs", 1.0)
+    state, _ = run(bowl, optimizer, init(jnp.full((8, 8, 3), 0.5), optimizer), 3)
+    after = carry(state, (16, 16), optimizer)
+    assert optax.tree.get(after.optimizer, "count") == 0
+
+
+def test_a_failed_descent_stays_failed():
+    optimizer = make_optimizer("adam", 0.05)
+    state = init(jnp.full((8, 8, 3), 0.5), optimizer)._replace(finite=jnp.asarray(False))
+    assert not carry(state, (16, 16), optimizer).finite

@@ -1,0 +1,213 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxstyle import StyleConfig, reconstruct, stylize, synthesize_texture
+from jaxstyle.color import luminance
+from jaxstyle.paint import _advance, _targets
+
+# Two levels of shallow layers: seconds instead of minutes, and every part of the loop.
+CONFIG = StyleConfig(
+    size=48,
+    min_size=24,
+    steps=(6, 4),
+    content_layers=("relu2_1",),
+    style_layers=("relu1_1", "relu2_1"),
+    style_weight=10,
+    average=0.5,
+)
+
+
+@pytest.fixture(scope="module")
+def result(params, content, style):
+    return stylize(params, content, style, CONFIG)
+
+
+def test_picture_has_the_size_asked_for_and_lies_in_the_box(result):
+    # The photograph is 451x300.
+    assert result.image.shape == (32, 48, 3)
+    assert result.image.min() >= 0
+    assert result.image.max() <= 1
+
+
+def test_trace_has_every_step_of_every_level(result):
+    assert result.trace.loss.shape == (10,)
+    assert result.trace.finite.all()
+    np.testing.assert_allclose(sum(result.trace.terms.values()), result.trace.loss, rtol=1e-4)
+
+
+def test_loss_falls_at_every_level(result):
+    assert result.trace.loss[5] < result.trace.loss[0]
+    assert result.trace.loss[9] < result.trace.loss[6]
+
+
+def test_jitted_whole_equals_eager(params, content, style, result):
+    whole = jax.jit(stylize, static_argnames="config")(params, content, style, CONFIG)
+    np.testing.assert_allclose(whole.image, result.image, atol=2e-3)
+
+
+def test_vmap_over_photographs_equals_one_by_one(params, content, style, result):
+    contents = jnp.stack([jnp.asarray(content), jnp.asarray(1 - content)])
+    batch = jax.vmap(lambda c: stylize(params, c, style, CONFIG))(contents)
+    np.testing.assert_allclose(batch.image[0], result.image, atol=2e-3)
+    assert batch.trace.loss.shape == (2, 10)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_callback_does_not_change_the_picture(params, content, style, optimizer):
+    config = dataclasses.replace(CONFIG, optimizer=optimizer, learning_rate=0.02)
+    seen = []
+    watched = stylize(params, content, style, config, callback=seen.append)
+    plain = stylize(params, content, style, config)
+    np.testing.assert_allclose(watched.image, plain.image, atol=2e-3)
+    assert [p.step for p in seen][-1] == seen[-1].steps == 10
+    assert {(p.level, p.image.shape) for p in seen} == {(0, (16, 24, 3)), (1, (32, 48, 3))}
+    np.testing.assert_allclose([p.loss for p in seen][-1], watched.trace.loss[-1])
+
+
+def test_same_seed_gives_the_same_bits_and_another_seed_does_not(params, content, style):
+    config = dataclasses.replace(CONFIG, init="noise")
+    first, again = (stylize(params, content, style, config).image for _ in range(2))
+    other = stylize(params, content, style, dataclasses.replace(config, seed=1)).image
+    np.testing.assert_array_equal(first, again)
+    assert jnp.abs(first - other).max() > 0.01
+
+
+def test_a_key_overrules_the_seed(params, content, style):
+    config = dataclasses.replace(CONFIG, init="noise", seed=5)
+    keyed = stylize(
+        params, content, style, CONFIG.__class__(**{**vars(config), "seed": 0}), jax.random.key(5)
+    )
+    np.testing.assert_array_equal(keyed.image, stylize(params, content, style, config).image)
+
+
+def test_callback_that_returns_true_stops_with_a_picture_of_the_full_size(params, content, style):
+    stopped = stylize(params, content, style, CONFIG, callback=lambda progress: progress.step >= 2)
+    assert stopped.image.shape == (32, 48, 3)
+    assert len(stopped.trace.loss) < 10
+
+
+def test_diverged_run_returns_the_last_good_picture(params, content, style):
+    config = dataclasses.replace(CONFIG, learning_rate=1e38, clamp=False)
+    result = stylize(params, content, style, config)
+    assert not result.trace.finite[-1]
+    assert jnp.isfinite(result.image).all()
+
+
+def start_of(params, content, style, init, **kwargs):
+    """The picture before anything moved it far: one step at a tiny rate."""
+    config = dataclasses.replace(CONFIG, init=init, min_size=48, steps=(1,), learning_rate=1e-6)
+    return stylize(params, content, style, config, **kwargs).image
+
+
+def test_start_from_the_photograph(params, content, style):
+    np.testing.assert_allclose(start_of(params, content, style, "content"), content, atol=1e-3)
+
+
+def test_start_from_gray(params, content, style):
+    np.testing.assert_allclose(start_of(params, content, style, "gray"), 0.5, atol=1e-3)
+
+
+def test_start_from_white_noise(params, content, style):
+    noise = np.asarray(start_of(params, content, style, "noise"))
+    assert abs(noise.mean() - 0.5) < 0.02
+    assert 0.2 < noise.std() < 0.25
+    assert abs(np.corrcoef(noise[:, 1:].ravel(), noise[:, :-1].ravel())[0, 1]) < 0.05
+
+
+def test_start_from_the_styles_statistics(params, content, style):
+    noise = np.asarray(start_of(params, content, style, "statistics"))
+    # Truncation to [0, 1] draws mean and deviation a little inwards.
+    np.testing.assert_allclose(noise.mean((0, 1)), style.mean((0, 1)), atol=0.06)
+    np.testing.assert_allclose(noise.std((0, 1)), style.std((0, 1)), atol=0.06)
+
+
+def test_start_from_a_given_picture(params, content, style):
+    given = np.ascontiguousarray(content[::-1])
+    np.testing.assert_allclose(
+        start_of(params, content, style, "content", start=given), given, atol=1e-3
+    )
+
+
+def test_luminance_mode_keeps_the_photographs_chroma(params, content, style):
+    config = dataclasses.replace(CONFIG, color="luminance")
+    image = stylize(params, content, style, config).image
+    # Away from the ends of the box, where nothing was clipped, only one number was added.
+    added = np.asarray(image - content)
+    inside = ((image > 0.01) & (image < 0.99)).all(-1)
+    assert inside.mean() > 0.5
+    np.testing.assert_allclose(added[inside].std(axis=-1), 0, atol=1e-4)
+    assert np.abs(luminance(image) - luminance(content)).max() > 0.05
+
+
+def test_match_mode_keeps_the_photographs_mean_color_closer(params, content, style):
+    config = dataclasses.replace(CONFIG, color="match", style_weight=100)
+    matched = stylize(params, content, style, config).image
+    plain = stylize(params, content, style, dataclasses.replace(config, color="style")).image
+    distance = lambda image: np.abs(np.asarray(image).mean((0, 1)) - content.mean((0, 1))).sum()
+    assert distance(matched) < 0.5 * distance(plain)
+
+
+def test_masked_region_alone_is_painted(params, content, style):
+    mask = np.zeros((1, *content.shape[:2]), np.float32)
+    mask[:, :, :24] = 1
+    config = dataclasses.replace(CONFIG, content_weight=1)
+    image = np.asarray(stylize(params, content, style, config, masks=mask).image)
+    change = np.abs(image - content).mean(axis=(0, 2))
+    assert change[:18].mean() > 2 * change[-16:].mean()
+
+
+def test_texture_needs_no_photograph_and_has_the_proportions_asked_for(params, style):
+    result = synthesize_texture(params, style, CONFIG, shape=(1, 2))
+    assert result.image.shape == (24, 48, 3)
+    assert "content" not in result.trace.terms
+    assert result.trace.loss[-1] < result.trace.loss[0]
+
+
+@pytest.mark.slow
+def test_reconstruction_from_a_shallow_layer_is_the_picture(params, content):
+    config = StyleConfig(size=48, steps=(150,), learning_rate=0.05)
+    result = reconstruct(params, content, ("relu1_1",), config)
+    assert np.abs(np.asarray(result.image) - content).mean() < 0.03
+
+
+def test_reconstruction_of_style_has_no_content_term(params, style):
+    result = reconstruct(params, style, ("relu1_1", "relu2_1"), CONFIG, of="style")
+    assert set(result.trace.terms) == {"style/relu1_1", "style/relu2_1", "tv"}
+    assert result.image.shape == (48, 38, 3)
+
+
+def test_a_sweep_over_numbers_compiles_once(params, content, style):
+    stylize(params, content, style, CONFIG)
+    before = _advance._cache_size(), _targets._cache_size()
+    for weight in (1.0, 2.0, 3.0):
+        config = dataclasses.replace(
+            CONFIG, style_weight=weight, tv_weight=weight, learning_rate=0.01 * weight, average=0.1
+        )
+        stylize(params, content, style, config)
+    assert (_advance._cache_size(), _targets._cache_size()) == before
+
+
+def test_a_run_compiles_once_per_level(params, content, style):
+    config = dataclasses.replace(CONFIG, size=40, min_size=20)
+    before = _advance._cache_size(), _targets._cache_size()
+    stylize(params, content, style, config, callback=lambda progress: None)
+    assert (_advance._cache_size(), _targets._cache_size()) == (before[0] + 2, before[1] + 2)
+
+
+@pytest.mark.parametrize(
+    ("config", "kwargs", "message"),
+    [
+        (StyleConfig(size=16, content_layers=("pool5",)), {}, "both sides at least 32"),
+        (StyleConfig(size=64, blend=(1, 2)), {}, "`blend` has 2 weights for 1 styles"),
+        (StyleConfig(size=64), {"masks": np.ones((3, 4, 4), np.float32)}, "3 masks for 1 styles"),
+    ],
+)
+def test_what_does_not_fit_is_an_error_before_any_work(
+    params, content, style, config, kwargs, message
+):
+    with pytest.raises(ValueError, match=message):
+        stylize(params, content, style, config, **kwargs)
