@@ -63,6 +63,8 @@ if TYPE_CHECKING:
     from jaxstyle.vgg19 import normalize_weights as normalize_weights
     from jaxstyle.weights import load_weights as load_weights
 
+__all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin
 
 from jaxstyle import __version__
-from jaxstyle.config import PRESETS, Layers, StyleConfig, parse_value
+from jaxstyle.config import PRESETS, Layers, StyleConfig
 from jaxstyle.errors import ExitCode, JaxstyleError
 from jaxstyle.options import Init
 
@@ -41,7 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         return _fail(error, ExitCode.BAD_ARGUMENTS)
     except KeyboardInterrupt:
-        return _fail("interrupted; nothing was written.", ExitCode.INTERRUPTED)
+        return _fail("interrupted.", ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # Who reads stdout has gone; at exit Python would try to flush it once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.CANNOT_WRITE)
     except Exception as error:
         if os.environ.get("JAXSTYLE_DEBUG"):
             raise
@@ -79,12 +83,20 @@ def _parser() -> _Parser:
         help="where a style acts: white there, black elsewhere, of the photograph's proportions; "
         "give one for each style, in their order",
     )
-    _add_painting(stylize)
+    stylize.add_argument(
+        "--init",
+        default=argparse.SUPPRESS,
+        metavar="|".join((*get_args(Init), "FILE")),
+        help="where to start: the photograph, white noise, noise with the style's colors, "
+        "mid-gray, or a picture of your own, shrunk to the coarsest level (default: content)",
+    )
+    _add_painting(stylize, without=("init",))
 
     texture = _command(commands, "texture", "make a texture from paintings, without a photograph")
     texture.add_argument("styles", metavar="STYLE", type=Path, nargs="+", help="painting")
     texture.add_argument("--aspect", type=float, default=1.0, help="width over height (default: 1)")
-    _add_painting(texture)
+    # There is no photograph to weigh, to start from, or to keep the colors of.
+    _add_painting(texture, without=("content_layers", "content_weight", "content_norm", "color"))
 
     reconstruct = _command(
         commands, "reconstruct", "show what layers know of a picture, as the papers' first figure"
@@ -99,7 +111,9 @@ def _parser() -> _Parser:
         default="content",
         help="read features or Gram matrices (default: content)",
     )
-    _add_painting(reconstruct)
+    _add_painting(
+        reconstruct, without=("content_layers", "style_layers", "color", "blend"), tv_weight=0.0
+    )
 
     _add_weights(commands)
     return parser
@@ -117,8 +131,16 @@ def _run(args: argparse.Namespace) -> int:
     return getattr(commands, args.command)(args)
 
 
-def _add_painting(parser: argparse.ArgumentParser) -> None:
-    """Arguments of every command that makes a picture."""
+def _add_painting(
+    parser: argparse.ArgumentParser, *, without: Sequence[str] = (), **defaults: Any
+) -> None:
+    """Arguments of every command that makes a picture.
+
+    Args:
+      parser: of the command.
+      without: fields of `StyleConfig` that mean nothing to the command.
+      defaults: fields that have another default there.
+    """
     parser.add_argument(
         "-o",
         "--output",
@@ -146,25 +168,26 @@ def _add_painting(parser: argparse.ArgumentParser) -> None:
         "options", "Defaults are those of the preset `default`; other presets have their own."
     )
     for field in dataclasses.fields(StyleConfig):
-        _add_field(options, field)
+        if field.name not in without:
+            _add_field(options, field, defaults.get(field.name, field.default))
+    parser.set_defaults(**defaults)
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return seconds
 
 
-def _add_field(group: Any, field: dataclasses.Field) -> None:
+def _add_field(group: Any, field: dataclasses.Field, default: Any) -> None:
     flag = "--" + field.name.replace("_", "-")
-    text = f"{field.metadata['help']} (default: {_shown(field)})".replace("%", "%%")
+    text = f"{field.metadata['help']} (default: {_shown(field.type, default)})".replace("%", "%%")
     keywords: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS, "help": text}
-    if field.name == "init":
-        # A file is no value of the field: it becomes the argument `start`.
-        words = "|".join(get_args(Init))
-        group.add_argument(flag, metavar=f"{words}|FILE", **keywords)
-    elif isinstance(field.default, bool):
+    if isinstance(field.default, bool):
         group.add_argument(flag, action=argparse.BooleanOptionalAction, **keywords)
     elif choices := get_args(field.type) if isinstance(field.default, str) else ():
         group.add_argument(flag, choices=choices, **keywords)
@@ -178,39 +201,15 @@ def _metavar(field: dataclasses.Field) -> str:
     return "N,..." if get_origin(field.type) is tuple else "N"
 
 
-def _shown(field: dataclasses.Field) -> str:
+def _shown(kind: Any, value: Any) -> str:
     """Default of a field as it would be typed."""
-    value: Any = field.default
-    if field.type is Layers:
+    if kind is Layers:
         return ",".join(name if w == 1 else f"{name}={w:g}" for name, w in value)
     if isinstance(value, tuple):
         return ",".join(map(str, value)) or "none"
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def config_of(args: argparse.Namespace) -> StyleConfig:
-    """The preset, with the flags that were given on top.
-
-    Raises:
-      ValueError: a flag's value is not of its type, or outside its range.
-    """
-    given = {
-        f.name: getattr(args, f.name) for f in dataclasses.fields(StyleConfig) if f.name in args
-    }
-    values = {
-        name: parse_value(name, value) if isinstance(value, str) else value
-        for name, value in given.items()
-        if name != "init" or value in get_args(Init)
-    }
-    return dataclasses.replace(PRESETS[args.preset], **values)
-
-
-def start_file(args: argparse.Namespace) -> Path | None:
-    """File given as `--init`, if it is none of the words that `init` knows."""
-    init = getattr(args, "init", None)
-    return None if init is None or init in get_args(Init) else Path(init)
 
 
 def _add_weights(commands: Any) -> None:

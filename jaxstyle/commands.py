@@ -1,39 +1,63 @@
 """What each command does, once its arguments are parsed."""
 
 import argparse
+import dataclasses
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from jaxstyle import images, pyramid, transfer, vgg19, weights
-from jaxstyle.cli import config_of, start_file
-from jaxstyle.config import StyleConfig, parse_value
+from jaxstyle.config import PRESETS, StyleConfig, parse_value
 from jaxstyle.convert import from_keras
 from jaxstyle.errors import ExitCode, WeightsError
-from jaxstyle.job import check_outputs, file_sha256, paint_file
+from jaxstyle.files import check_output, file_sha256
+from jaxstyle.job import Inputs, check_outputs, paint_file
+from jaxstyle.options import Init
+
+
+def config_of(args: argparse.Namespace) -> StyleConfig:
+    """The preset, with the flags that were given on top.
+
+    Raises:
+      ValueError: a flag's value is not of its type, or outside its range.
+    """
+    names = [f.name for f in dataclasses.fields(StyleConfig) if f.name in args]
+    values = {
+        name: parse_value(name, value) if isinstance(value, str) else value
+        for name, value in ((name, getattr(args, name)) for name in names)
+    }
+    return dataclasses.replace(PRESETS[args.preset], **values)
 
 
 def stylize(args: argparse.Namespace) -> int:
     """`jaxstyle stylize CONTENT STYLE... -o OUT`."""
+    start_path = _start_file(args)
     config = config_of(args)
-    check_outputs(args)
+    inputs = Inputs(
+        content=[args.content],
+        style=args.styles,
+        mask=args.mask,
+        start=[] if start_path is None else [start_path],
+    )
+    check_outputs(args, inputs)
     if args.mask and len(args.mask) != len(args.styles):
         raise ValueError(
             f"{len(args.mask)} masks for {len(args.styles)} styles; give one --mask for each."
         )
     content = images.read_image(args.content, config.size, alpha=True)
     content, alpha = content[..., :3], content[..., 3:]
-    shape = content.shape[:2]
-    styles = [_read_style(path, config) for path in args.styles]
-    masks = [_read_mask(path, shape) for path in args.mask]
-    start_path = start_file(args)
-    start = None if start_path is None else images.read_image(start_path, config.size)
-    extra = [] if start_path is None else [start_path]
+    height, width = content.shape[:2]
+    styles = [_read_style(path, (height, width), config) for path in args.styles]
+    masks = [_read_mask(path, (height, width)) for path in args.mask]
+    start = None if start_path is None else images.read_image(start_path)
+    if start_path is not None and start is not None:
+        _check_proportions(start_path, start.shape, (height, width))
     return paint_file(
         args,
         config,
-        [args.content, *args.styles, *args.mask, *extra],
-        shape,
+        inputs,
+        (height, width),
         lambda params, callback: transfer.stylize(
             params,
             content,
@@ -49,17 +73,17 @@ def stylize(args: argparse.Namespace) -> int:
 
 def texture(args: argparse.Namespace) -> int:
     """`jaxstyle texture STYLE... -o OUT`."""
-    config = config_of(args)
-    check_outputs(args)
+    config = transfer.texture_config(config_of(args))
+    inputs = Inputs(style=args.styles)
+    check_outputs(args, inputs)
     if not 1 / 64 <= args.aspect <= 64:
         raise ValueError(f"`--aspect` is {args.aspect}; it must be between 1/64 and 64.")
-    _no_start(args)
-    styles = [_read_style(path, config) for path in args.styles]
     shape = pyramid.fit_shape((1, args.aspect), config.size)
+    styles = [_read_style(path, shape, config) for path in args.styles]
     return paint_file(
         args,
         config,
-        args.styles,
+        inputs,
         shape,
         lambda params, callback: transfer.synthesize_texture(
             params, styles, config, callback=callback, shape=shape
@@ -69,43 +93,60 @@ def texture(args: argparse.Namespace) -> int:
 
 def reconstruct(args: argparse.Namespace) -> int:
     """`jaxstyle reconstruct IMAGE --layers LAYERS -o OUT`."""
-    config = config_of(args)
-    check_outputs(args)
-    _no_start(args)
-    layers = [name for name, _ in parse_value("content_layers", args.layers)]
+    layers = parse_value("content_layers", args.layers)
+    config = transfer.reconstruction_config(config_of(args), layers, of=args.of)
+    inputs = Inputs({args.of: [args.image]})
+    check_outputs(args, inputs)
     image = images.read_image(args.image, config.size)
+    height, width = image.shape[:2]
     return paint_file(
         args,
         config,
-        [args.image],
-        image.shape[:2],
+        inputs,
+        (height, width),
         lambda params, callback: transfer.reconstruct(
             params, image, layers, config, callback=callback, of=args.of
         ),
     )
 
 
-def _no_start(args: argparse.Namespace) -> None:
-    if path := start_file(args):
-        raise ValueError(f"`--init {path}`: only `stylize` starts from a file.")
+def _start_file(args: argparse.Namespace) -> Path | None:
+    """File given as `--init`, which is then taken out of the flags."""
+    value = getattr(args, "init", None)
+    if value is None or value in get_args(Init):
+        return None
+    path = Path(value)
+    if not path.exists() and not path.suffix:
+        raise ValueError(f"`init` is {value!r}; it must be {', '.join(get_args(Init))} or a file.")
+    delattr(args, "init")
+    return path
 
 
-def _read_style(path: Path, config: StyleConfig) -> np.ndarray:
+def _read_style(path: Path, picture: tuple[int, int], config: StyleConfig) -> np.ndarray:
     """A painting no larger than it will be looked at."""
-    return images.read_image(path, round(config.size * config.style_scale), enlarge=False)
+    style = images.read_image(path)
+    return images.resize(style, pyramid.style_shape(style.shape, picture, config))
 
 
-def _read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    mask = images.read_image(path).mean(axis=-1)
-    height, width = mask.shape
-    if abs(height / width / (shape[0] / shape[1]) - 1) > 0.02:
-        raise ValueError(
-            f"mask {path} is {width}x{height}, of other proportions than the picture "
-            f"({shape[1]}x{shape[0]}); crop it to them."
-        )
+def _read_mask(path: Path, picture: tuple[int, int]) -> np.ndarray:
+    pixels = images.read_image(path, alpha=True)
+    mask = pixels[..., :3].mean(axis=-1)
+    if pixels.shape[-1] == 4:
+        mask = mask * pixels[..., 3]
+    _check_proportions(path, mask.shape, picture)
     if not mask.any():
         raise ValueError(f"mask {path} is black everywhere, so its style would act nowhere.")
-    return images.resize(mask[..., None], shape)[..., 0]
+    return images.resize(mask[..., None], picture)[..., 0]
+
+
+def _check_proportions(path: Path, shape: tuple[int, ...], picture: tuple[int, int]) -> None:
+    fitted = pyramid.fit_shape(shape, max(picture))
+    # Rounding may differ by a pixel.
+    if max(abs(a - b) for a, b in zip(fitted, picture, strict=True)) > 1 + 0.01 * max(picture):
+        raise ValueError(
+            f"{path} is {shape[1]}x{shape[0]}, of other proportions than the picture "
+            f"({picture[1]}x{picture[0]}); crop it to them."
+        )
 
 
 def weights_info(args: argparse.Namespace) -> int:
@@ -127,19 +168,22 @@ def weights_verify(args: argparse.Namespace) -> int:
     if "sha256" in attributes:
         checked.append("checksum of the values")
     sums = path.with_name("SHA256SUMS")
-    if sums.is_file():
-        listed = dict(line.split()[::-1] for line in sums.read_text().splitlines())
-        if path.name in listed:
-            if listed[path.name] != file_sha256(path):
-                raise WeightsError(f"{path} is not the file that {sums} lists; copy it again.")
-            checked.append("checksum of the file")
+    lines = sums.read_text().splitlines() if sums.is_file() else []
+    # A line is a checksum, a space, a space or an asterisk, and a name.
+    listed = {line[66:]: line[:64] for line in lines}
+    if path.name in listed:
+        if listed[path.name] != file_sha256(path):
+            raise WeightsError(f"{path} is not the file that {sums} lists; copy it again.")
+        checked.append("checksum of the file")
     print(f"{path}: good ({', '.join(checked)})")
     return ExitCode.OK
 
 
 def weights_convert(args: argparse.Namespace) -> int:
     """`jaxstyle weights convert SOURCE OUT`."""
-    images.check_folder(args.output)
+    if args.source.resolve() == args.output.resolve():
+        raise ValueError(f"{args.output} is the source too; give it another name.")
+    check_output(args.output)
     params = from_keras(args.source)
     normalization = "none"
     if args.normalize:

@@ -64,6 +64,7 @@ def _option(default: Any, help: str, **metadata: Any) -> Any:
 
 
 def _pairs(layers: Layers) -> tuple[tuple[str, float], ...]:
+    layers = (layers,) if isinstance(layers, str) else layers
     items = layers.items() if isinstance(layers, Mapping) else layers
     pairs = [(item, 1.0) if isinstance(item, str) else item for item in items]
     return tuple((str(name), float(weight)) for name, weight in pairs)
@@ -92,11 +93,14 @@ class StyleConfig:
     )
     content_layers: Layers = _option((("relu4_2", 1.0),), "layers that hold the photograph")
     style_layers: Layers = _option(
-        tuple((name, 1.0) for name in GATYS_STYLE_LAYERS), "layers that hold the style"
+        # Fine layers move most pixels for their loss and are met first; the deepest, alone as
+        # strong as the others together, would bend the photograph's shapes.
+        (("relu1_1", 4.0), ("relu2_1", 4.0), ("relu3_1", 2.0), ("relu4_1", 1.0), ("relu5_1", 0.2)),
+        "layers that hold the style",
     )
     content_weight: float = _option(1.0, "α, coefficient of the content loss", low=0)
-    style_weight: float = _option(1.0, "β, coefficient of the style loss", low=0)
-    tv_weight: float = _option(0.0, "γ, coefficient of the total variation", low=0)
+    style_weight: float = _option(20.0, "β, coefficient of the style loss", low=0)
+    tv_weight: float = _option(50.0, "γ, coefficient of the total variation", low=0)
     blend: tuple[float, ...] = _option(
         (), "relative weight of each of several styles; empty for equal ones", low=0
     )
@@ -112,19 +116,20 @@ class StyleConfig:
         "content",
         "where to start: the photograph, white noise, noise with the style's colors, mid-gray",
     )
-    seed: int = _option(0, "seed of the noise", low=0)
+    seed: int = _option(0, "seed of the noise", low=0, high=2**32 - 1)
     optimizer: Optimizer = _option("adam", "method of descent")
     learning_rate: float = _option(
-        0.02, "step size, in units of the image's [0, 1]; L-BFGS scales its own", above=0
+        0.05, "Adam's step size, in units of the image's [0, 1]; L-BFGS has its own", above=0
     )
-    line_search: bool = _option(False, "L-BFGS: search the step length instead of fixing it")
+    line_search: bool = _option(False, "L-BFGS: search the step's length instead of fixing it")
     average: float = _option(
-        0.0, "decay of the average over iterates that becomes the picture; 0 for the last", low=0
+        0.9, "decay of the average over iterates that becomes the picture; 0 for the last", low=0
     )
     clamp: bool = _option(True, "keep pixels in [0, 1] after every step")
     pooling: Pooling = _option("max", "how VGG halves its maps")
     padding: Padding = _option(
-        "edge_first",
+        # Zeros are an edge that every layer sees: the optimizer paints a frame along it.
+        "edge",
         "how VGG fills borders",
     )
     dtype: DType = _option("float32", "dtype of the features")
@@ -144,10 +149,11 @@ class StyleConfig:
                 raise ValueError(f"`{name}` has a weight below 0 or not finite: {dict(pairs)}.")
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
-            if f.type is float:
-                value = float(value)
+            if f.type in (int, float):
+                value = _number(f, f.type, value)
             elif get_origin(f.type) is tuple:
-                value = tuple(get_args(f.type)[0](item) for item in value)
+                items = value if isinstance(value, Iterable) else (value,)
+                value = tuple(_number(f, get_args(f.type)[0], item) for item in items)
             object.__setattr__(self, f.name, value)
             _check(f, value)
         if not self.steps:
@@ -190,14 +196,25 @@ def _scaled(layers: Layers, coefficient: float) -> dict[str, float]:
     return {name: coefficient * weight / total for name, weight in weights.items()}
 
 
+def _number(f: dataclasses.Field, kind: type, value: Any) -> Any:
+    number = kind(value)
+    if number != value and value == value:  # NaN differs from itself; its range says no.
+        raise ValueError(f"`{f.name}` is {value}; it must be a whole number.")
+    return number
+
+
 def _check(f: dataclasses.Field, value: Any) -> None:
     if get_origin(f.type) is Literal:
         check_option(f.name, value, f.type)
     for number in value if isinstance(value, tuple) else (value,):
-        if "low" in f.metadata and not f.metadata["low"] <= number < math.inf:
+        if "low" in f.metadata and not number >= f.metadata["low"]:
             raise ValueError(f"`{f.name}` is {number}; it must be at least {f.metadata['low']}.")
-        if "above" in f.metadata and not f.metadata["above"] < number < math.inf:
+        if "above" in f.metadata and not number > f.metadata["above"]:
             raise ValueError(f"`{f.name}` is {number}; it must be above {f.metadata['above']}.")
+        if "high" in f.metadata and not number <= f.metadata["high"]:
+            raise ValueError(f"`{f.name}` is {number}; it must be at most {f.metadata['high']}.")
+        if number == math.inf:
+            raise ValueError(f"`{f.name}` is {number}; it must be finite.")
 
 
 def parse_value(name: str, text: str) -> Any:
@@ -222,23 +239,29 @@ def parse_value(name: str, text: str) -> Any:
             return tuple(get_args(kind)[0](item) for item in items)
         return kind(text)
     except (ValueError, KeyError):
-        kind = getattr(kind, "__name__", "list") if get_origin(kind) is None else "list of numbers"
-        raise ValueError(f"`{name}` is {text!r}, which is not a {kind}.") from None
+        wanted = {int: "a whole number", float: "a number", bool: "yes or no"}
+        raise ValueError(
+            f"`{name}` is {text!r}; it must be {wanted.get(kind, 'a list such as its default')}."
+        ) from None
 
 
 PRESETS: dict[str, StyleConfig] = {
     "default": StyleConfig(),
-    # Gatys et al. (2016) as written: section 2 for the layers, the pooling and the
-    # losses, figure 3 for α/β = 1e-3.
+    # Gatys et al. (2016), section 2: their layers, pooling, optimizer and start. Departures:
+    # losses are means, so that α/β holds for any size, and a total variation takes out
+    # the white noise that no loss of theirs sees.
     "classic": StyleConfig(
         min_size=65_536,  # one level, whatever the size
         steps=(500,),
         optimizer="lbfgs",
+        line_search=True,
+        average=0.0,
         init="noise",
+        style_layers=dict.fromkeys(GATYS_STYLE_LAYERS, 1.0),
+        style_weight=60.0,
+        tv_weight=20.0,
         pooling="average",
         padding="zeros",
-        content_norm="gatys",
-        gram_norm="gatys",
     ),
 }
 """Named configurations; flags and `dataclasses.replace` change single fields of one."""

@@ -67,6 +67,8 @@ def _leaves(by_rank: dict[int, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _keras_layer(name: str) -> str | None:
     """Our name of the convolution that a data set belongs to, by its path in the file."""
+    if name.startswith("optimizer"):
+        return None
     if old := re.search(r"(?:^|/)block([1-5])_conv([1-4])/", name):
         return f"conv{old[1]}_{old[2]}"
     if new := re.search(r"(?:^|/)layers/conv2d(?:_(\d+))?/vars/[01]$", name):

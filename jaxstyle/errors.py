@@ -40,7 +40,7 @@ class WeightsError(JaxstyleError):
 
 
 class DivergedError(JaxstyleError):
-    """The optimisation left the finite numbers before it made a picture."""
+    """The optimization left the finite numbers before it made a picture."""
 
     exit_code = ExitCode.DIVERGED
 

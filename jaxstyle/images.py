@@ -17,6 +17,7 @@ from numpy import ndarray
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from jaxstyle.errors import ImageReadError, WriteError
+from jaxstyle.files import check_output, write_bytes
 
 MIN_SIDE = 16
 """Smallest side of a picture that can be read; below it VGG19's deep layers are empty."""
@@ -32,6 +33,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "WEBP": {"quality": 95, "method": 6},
     "TIFF": {"compression": "tiff_adobe_deflate"},
 }
+# Longest side that a format can say, in pixels.
+_LARGEST = {"JPEG": 65_500, "WEBP": 16_383}
 
 
 def read_image(
@@ -44,7 +47,8 @@ def read_image(
     """Picture of a file: float32 RGB in [0, 1], upright, sRGB.
 
     Args:
-      path: any format that Pillow reads, 8 or 16 bits a channel; of several frames the first.
+      path: any format that Pillow reads; gray of 16 bits or floats is read in full, RGB as 8
+        bits a channel; of several frames the first.
       size: long edge in pixels to resample to (bicubic, antialiased).
       enlarge: whether a smaller picture is enlarged to `size`.
       alpha: return a fourth channel if the file has transparency. Without it,
@@ -103,6 +107,8 @@ def _to_rgba(image: Image.Image) -> Float[ndarray, "h w c"]:
         gray = np.asarray(image, np.float32)
         # 16-bit files may come as 32-bit integers; floats are taken as [0, 1].
         gray = gray if image.mode == "F" else gray / 65535
+        if not np.isfinite(gray).all():
+            raise ValueError("it has pixels that are not finite")
         return np.repeat(np.clip(gray, 0, 1)[..., None], 3, axis=-1)
     transparent = image.has_transparency_data
     opacity = image.convert("RGBA").getchannel("A") if transparent else None
@@ -178,9 +184,26 @@ def write_image(
       ValueError: `image` has another shape.
     """
     path = Path(path)
-    check_output(path)
+    check_picture(path, np.shape(image))
     data = encode_image(image, FORMATS[path.suffix.lower()], metadata=metadata)
     write_bytes(path, data)
+
+
+def check_picture(path: Path, shape: Sequence[int] = ()) -> None:
+    """Raise `WriteError` where a picture could not be written, before any work is done.
+
+    Args:
+      path: file to write.
+      shape: height, width, ..., of the picture if it is known.
+    """
+    kind = FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise WriteError(f"cannot write {path}: its name must end in {', '.join(FORMATS)}.")
+    if max(shape[:2], default=0) > _LARGEST.get(kind, 2**31):
+        raise WriteError(
+            f"cannot write {path}: {kind} ends at {_LARGEST[kind]} pixels a side; write a PNG."
+        )
+    check_output(path)
 
 
 def encode_image(image: Any, format: str, *, metadata: Mapping[str, str] | None = None) -> bytes:
@@ -208,39 +231,3 @@ def _srgb_profile() -> bytes:
     # Bytes 24 to 35 are the time of making (ICC.1:2022, 7.2.8): equal pictures must be equal files.
     profile[24:36] = bytes([7, 226, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0])
     return bytes(profile)
-
-
-def check_output(path: Path) -> None:
-    """Raise `WriteError` where `write_image` could not write, before any work is done."""
-    if path.suffix.lower() not in FORMATS:
-        raise WriteError(f"cannot write {path}: its name must end in {', '.join(FORMATS)}.")
-    check_folder(path)
-
-
-def check_folder(path: Path) -> None:
-    """Raise `WriteError` if the file `path` could not be made or replaced."""
-    if path.is_dir():
-        raise WriteError(f"cannot write {path}: it is a folder; name a file in it.")
-    if not path.parent.is_dir():
-        raise WriteError(f"cannot write {path}: the folder {path.parent} does not exist; make it.")
-    if not os.access(path.parent, os.W_OK):
-        raise WriteError(f"cannot write {path}: the folder {path.parent} is read-only.")
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, flush it to the disk, then rename it.
-
-    Raises:
-      WriteError: the disk is full, the folder read-only, ...
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise WriteError(f"cannot write {path}: {error.strerror or error}.") from error
-    finally:
-        partial.unlink(missing_ok=True)

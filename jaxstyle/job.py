@@ -2,14 +2,13 @@
 
 import argparse
 import contextlib
-import hashlib
 import json
 import os
 import platform
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 from jaxstyle import __version__, images, pyramid, weights
 from jaxstyle.config import StyleConfig
 from jaxstyle.errors import DivergedError, ExitCode, WriteError
+from jaxstyle.files import check_output, file_sha256, write_bytes
 from jaxstyle.paint import Callback, Progress, Result
 from jaxstyle.vgg19 import Params
 
@@ -28,23 +28,40 @@ from jaxstyle.vgg19 import Params
 _CACHE_BYTES = 2**30
 
 Paint = Callable[[Params, Callback], Result]
+Plan = list[tuple[tuple[int, int], int]]
 
 
-def check_outputs(args: argparse.Namespace) -> None:
-    """Raise `WriteError` for an output that could not be written, before any work is done."""
-    if str(args.output) == "-":
-        if args.preview_every is not None:
-            raise ValueError("`--preview-every` needs a file to write to, not stdout.")
-    else:
-        images.check_output(args.output)
+class Inputs(dict[str, list[Path]]):
+    """Files that a picture is made of, by their part in it: content, style, mask, start."""
+
+
+def check_outputs(args: argparse.Namespace, inputs: Inputs) -> None:
+    """Raise where an output could not or should not be written, before any work is done.
+
+    Raises:
+      WriteError: it cannot be written.
+      ValueError: it would overwrite an input or another output.
+    """
+    outputs = [path for path in (args.output, args.report) if path and str(path) != "-"]
+    taken = {path.resolve() for paths in inputs.values() for path in paths}
+    for path in outputs:
+        if path.resolve() in taken:
+            raise ValueError(f"{path} is an input or another output too; give it another name.")
+        taken.add(path.resolve())
+    if str(args.report) == "-":
+        raise ValueError("`--report` needs a file to write to, not stdout.")
+    if str(args.output) == "-" and args.preview_every is not None:
+        raise ValueError("`--preview-every` needs a file to write to, not stdout.")
+    if str(args.output) != "-":
+        images.check_picture(args.output)
     if args.report is not None:
-        images.check_folder(args.report)
+        check_output(args.report)
 
 
 def paint_file(
     args: argparse.Namespace,
     config: StyleConfig,
-    inputs: Sequence[Path],
+    inputs: Inputs,
     shape: tuple[int, int],
     paint: Paint,
     *,
@@ -53,8 +70,9 @@ def paint_file(
     """Paint, and write picture, report and a line on what happened.
 
     Args:
-      args: the command's arguments: `output`, `report`, `weights`, `preview_every`, `quiet`.
-      config: of the run, for the record.
+      args: the command's arguments: `command`, `output`, `report`, `weights`,
+        `preview_every`, `quiet`.
+      config: what is run, for the record.
       inputs: files that the picture is made of, for the record.
       shape: height and width of the picture.
       paint: makes the picture from weights and a callback.
@@ -65,8 +83,10 @@ def paint_file(
       WriteError: an output cannot be written.
     """
     began = time.perf_counter()
+    if str(args.output) != "-":
+        images.check_picture(args.output, shape)
     use_compilation_cache()
-    origin = _provenance(config, inputs, weights.weights_path(args.weights))
+    origin = _provenance(args.command, config, inputs, weights.weights_path(args.weights))
     params = weights.load_weights(args.weights)
     metadata = {"Software": f"jaxstyle {__version__}", "jaxstyle": json.dumps(origin)}
 
@@ -76,97 +96,90 @@ def paint_file(
             pixels = np.concatenate([pixels, alpha], axis=-1)
         _write(args.output, pixels, metadata)
 
-    with _watch(args, config, shape, save) as watch:
+    plan = pyramid.levels(shape, config)
+    with _watch(args, plan, save) as watch:
         result = paint(params, watch)
     losses = np.asarray(result.trace.loss)
+    complete = len(losses) == sum(count for _, count in plan)
     if not bool(result.trace.finite[-1]):
+        way_out = "--optimizer adam" if config.optimizer == "lbfgs" else "a lower --learning-rate"
         raise DivergedError(
-            f"the loss left the finite numbers at step {len(losses)}; lower --learning-rate, or "
-            "use --optimizer adam."
+            f"the loss left the finite numbers at step {len(losses)}; try {way_out}."
         )
     save(result.image)
     seconds = time.perf_counter() - began
     if args.report is not None:
+        terms = {name: np.asarray(values).tolist() for name, values in result.trace.terms.items()}
         report = {
             **origin,
             "output": {"file": str(args.output), "width": shape[1], "height": shape[0]},
-            "complete": not watch.interrupted,
+            "complete": complete,
             "seconds": round(seconds, 3),
             "device": str(jax.devices()[0]),
-            "trace": {
-                "loss": losses.tolist(),
-                "terms": {name: np.asarray(v).tolist() for name, v in result.trace.terms.items()},
-            },
+            "trace": {"loss": losses.tolist(), "terms": terms},
         }
-        images.write_bytes(args.report, (json.dumps(report, indent=2) + "\n").encode())
+        write_bytes(args.report, (json.dumps(report, indent=2) + "\n").encode())
     if not args.quiet:
         print(
             f"{args.output}: {shape[1]}x{shape[0]}, {len(losses)} steps, "
             f"loss {losses[-1]:.4g}, {seconds:.1f} s"
-            + (", interrupted: the picture so far" if watch.interrupted else ""),
+            + ("" if complete else ", interrupted: the picture so far"),
             file=sys.stderr,
         )
-    return ExitCode.INTERRUPTED if watch.interrupted else ExitCode.OK
+    return ExitCode.OK if complete else ExitCode.INTERRUPTED
 
 
 class _Watch:
     """The callback of a run: shows progress, writes previews, stops when interrupted."""
 
-    def __init__(self, save: Callable[[Any], None], every: float | None, work: list[int]):
-        self.interrupted = False
-        self.show: Callable[[Progress, float], None] | None = None
-        self._save, self._every, self._work = save, every, work
-        self._saved = -np.inf
+    def __init__(self, save: Callable[[Any], None], every: float | None):
+        self.show: Callable[[Progress], None] | None = None
+        self._save, self._every = save, every
+        self._interrupted, self._saved = False, -np.inf
 
     def __call__(self, progress: Progress) -> bool:
         if self.show is not None:
-            self.show(progress, sum(self._work[: progress.step]) / sum(self._work))
+            self.show(progress)
         now = time.monotonic()
         last = progress.step == progress.steps
         if self._every is not None and now - self._saved >= self._every and not last:
             self._save(progress.image)
             self._saved = now
-        return self.interrupted
+        return self._interrupted
 
     def interrupt(self, *_: Any) -> None:
         # A second interrupt does not wait for the chunk of steps to end.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        self.interrupted = True
+        self._interrupted = True
 
 
 @contextlib.contextmanager
-def _watch(
-    args: argparse.Namespace,
-    config: StyleConfig,
-    shape: tuple[int, int],
-    save: Callable[[Any], None],
-) -> Iterator[_Watch]:
-    shapes = pyramid.level_shapes(shape, config)
-    # A step's work is that of its pixels, so that the time left does not jump between levels.
-    steps = zip(shapes, pyramid.level_steps(config, len(shapes)), strict=True)
-    watch = _Watch(save, args.preview_every, [h * w for (h, w), n in steps for _ in range(n)])
-    # Outside of the main thread there is no one to interrupt.
+def _watch(args: argparse.Namespace, plan: Plan, save: Callable[[Any], None]) -> Iterator[_Watch]:
+    watch = _Watch(save, args.preview_every)
     with contextlib.ExitStack() as stack:
+        # Outside of the main thread there is no one to interrupt.
         with contextlib.suppress(ValueError):
             before = signal.signal(signal.SIGINT, watch.interrupt)
             stack.callback(signal.signal, signal.SIGINT, before)
         if sys.stderr.isatty() and not args.quiet:
-            watch.show = stack.enter_context(_progress_bar())
+            watch.show = stack.enter_context(_progress_bar(plan))
         yield watch
 
 
 @contextlib.contextmanager
-def _progress_bar() -> Iterator[Callable[[Progress, float], None]]:
+def _progress_bar(plan: Plan) -> Iterator[Callable[[Progress], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    # A step's work is that of its pixels, so that the time left does not jump between levels.
+    work = np.cumsum([0, *(h * w for (h, w), count in plan for _ in range(count))])
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("compiling", total=1.0)
+        task = bar.add_task("compiling", total=float(work[-1]))
 
-        def show(progress: Any, done: float) -> None:
+        def show(progress: Any) -> None:
             text = f"step {progress.step}/{progress.steps}  loss {progress.loss:.4g}"
-            bar.update(task, completed=done, description=text)
+            bar.update(task, completed=float(work[progress.step]), description=text)
 
         yield show
 
@@ -182,22 +195,23 @@ def _write(path: Path, pixels: np.ndarray, metadata: dict[str, str]) -> None:
         raise WriteError(f"cannot write to stdout: {error.strerror or error}.") from error
 
 
-def _provenance(config: StyleConfig, inputs: Sequence[Path], weights_file: Path) -> dict[str, Any]:
+def _provenance(
+    command: str, config: StyleConfig, inputs: Inputs, weights_file: Path
+) -> dict[str, Any]:
     """What the picture was made of and by; the same for the same run."""
     packages = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
     return {
         "jaxstyle": __version__,
+        "command": command,
         "config": asdict(config),
-        "inputs": [{"file": path.name, "sha256": file_sha256(path)} for path in inputs],
+        "inputs": {
+            part: [{"file": path.name, "sha256": file_sha256(path)} for path in paths]
+            for part, paths in inputs.items()
+            if paths
+        },
         "weights": {"file": weights_file.name, "sha256": file_sha256(weights_file)},
         "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
     }
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def use_compilation_cache() -> None:
@@ -215,5 +229,10 @@ def use_compilation_cache() -> None:
     except (OSError, RuntimeError):
         return  # No home, no cache: only slower.
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_compilation_cache_max_size", _CACHE_BYTES)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    ours = {
+        "jax_compilation_cache_max_size": _CACHE_BYTES,
+        "jax_persistent_cache_min_compile_time_secs": 0.1,
+    }
+    for name, value in ours.items():
+        if name.upper() not in os.environ:
+            jax.config.update(name, value)

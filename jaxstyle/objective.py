@@ -63,6 +63,8 @@ def make_targets(
     """
     blend = blend_weights(config, len(styles))
     check_masks(masks, len(styles))
+    if masks is not None and content is None:
+        raise ValueError("`masks` divide a photograph; they need a `content`.")
     return measure(params, content, tuple(styles), blend, masks, config.spec)
 
 
@@ -129,12 +131,21 @@ def total_loss(
       targets: from `make_targets`, for images of this size.
       weights: coefficients, from `StyleConfig.weights`; may be traced.
 
+    Raises:
+      ValueError: the image is not of the size of the targets.
+
     Returns:
       The loss and `{"content", "style/<layer>", ..., "tv"}`, coefficients included.
     """
     spec, image = targets.spec, jnp.asarray(image)
     layers = tuple(dict.fromkeys((*targets.content, *targets.style)))
     found = _look(params, image, layers, spec)
+    for name, target in targets.content.items():
+        if found[name].shape != target.shape:
+            raise ValueError(
+                f"`image` is {image.shape[0]}x{image.shape[1]} (height x width), not the size its "
+                "targets were made for; make others with a content of that size."
+            )
     terms = {}
     if targets.content:
         terms["content"] = sum(

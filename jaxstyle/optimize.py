@@ -60,17 +60,16 @@ def make_optimizer(
 
     `adam` has β = (0.9, 0.99), as style-transfer-pytorch: a second moment that
     forgets in 100 steps suits schedules of a few hundred. `lbfgs` remembers
-    10 pairs and takes `learning_rate` times the quasi-Newton step, or with
-    `line_search` the length that fulfils the strong Wolfe conditions.
+    10 pairs and takes the whole quasi-Newton step, as the peers do, or with
+    `line_search` the length that fulfils the strong Wolfe conditions; it does without
+    a learning rate.
     """
     if name == "adam":
         return optax.with_extra_args_support(optax.adam(learning_rate, b2=0.99))
     if line_search:
         return optax.lbfgs(memory_size=LBFGS_HISTORY)
     direction = _with_positive_curvature(optax.scale_by_lbfgs(memory_size=LBFGS_HISTORY))
-    return optax.with_extra_args_support(
-        optax.chain(direction, optax.scale_by_learning_rate(learning_rate))
-    )
+    return optax.with_extra_args_support(optax.chain(direction, optax.scale(-1.0)))
 
 
 def _with_positive_curvature(
@@ -139,8 +138,10 @@ def step(
         value_fn=lambda image: loss_fn(image)[0],
     )
     image = state.image + jnp.asarray(updates)
+    finite = (
+        state.finite & jnp.isfinite(loss) & jnp.isfinite(grad).all() & jnp.isfinite(image).all()
+    )
     image = jnp.clip(image, 0, 1) if clamp else image
-    finite = state.finite & jnp.isfinite(loss) & jnp.isfinite(image).all()
     after = State(
         image=image,
         optimizer=optimizer_state,

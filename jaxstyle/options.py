@@ -35,7 +35,9 @@ LAYERS: tuple[str, ...] = _layer_names()
 
 
 def check_layers(layers: Iterable[str]) -> None:
-    """Raise `ValueError` for a name that is not a layer, with the nearest one that is."""
+    """Raise `ValueError` for a name that is not a layer, `TypeError` for a bare string."""
+    if isinstance(layers, str):
+        raise TypeError(f"layers are {layers!r}; give a tuple of names, such as ({layers!r},).")
     for name in layers:
         if name not in LAYERS:
             near = get_close_matches(name, LAYERS, n=1)
@@ -53,7 +55,12 @@ def check_option(name: str, value: Any, options: Any) -> None:
 
 def min_side(layers: Iterable[str], padding: Padding = "zeros") -> int:
     """Smallest image side, in pixels, at which every one of `layers` has a pixel."""
-    # conv and relu of block b lie behind b - 1 poolings, pool b behind b. A pixel
-    # cannot be reflected at a border that it is alone in.
-    pools = [int(name[4]) - (not name.startswith("pool")) for name in layers]
-    return 2 ** max(pools, default=0) * (2 if padding == "reflect" else 1)
+    # Block b lies behind b - 1 poolings. Its own pooling needs two pixels, and so does
+    # a reflection: a pixel alone has none beside it.
+    return max(
+        (
+            2 ** (int(name[4]) - 1) * (2 if padding == "reflect" or name.startswith("pool") else 1)
+            for name in layers
+        ),
+        default=1,
+    )

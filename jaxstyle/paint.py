@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxstyle import pyramid
@@ -79,16 +81,15 @@ def paint(
     styles = tuple(styles) if isinstance(styles, Sequence) else (styles,)
     blend = blend_weights(config, len(styles))
     check_masks(masks, len(styles))
-    shapes = pyramid.level_shapes(shape, config)
-    steps = pyramid.level_steps(config, len(shapes))
+    plan = pyramid.levels(shape, config)
     source, styles, image = _prepare(
-        key, content, styles, blend, start, init=config.init, color=config.color, shape=shapes[0]
+        key, content, styles, blend, start, init=config.init, color=config.color, shape=plan[0][0]
     )
     state = _first_state(image, config.average, method=config.method)
     picture = partial(_picture, content=content, decay=config.average, color=config.color)
     infos: list[Info] = []
     stopped = False
-    for level, (size, count) in enumerate(zip(shapes, steps, strict=True)):
+    for level, (size, count) in enumerate(plan):
         if stopped:
             break
         if level:
@@ -103,12 +104,13 @@ def paint(
             if callback is None:
                 continue
             step, loss = sum(len(info.loss) for info in infos), float(info.loss[-1])
-            progress = Progress(step, sum(steps), level, len(steps), loss, picture(state))
+            steps = sum(count for _, count in plan)
+            progress = Progress(step, steps, level, len(plan), loss, picture(state))
             stopped = bool(callback(progress)) or not state.finite
             if stopped:
                 break
     trace = jax.tree.map(lambda *rows: jnp.concatenate(rows), *infos)
-    return Result(picture(state, shape=shapes[-1]), trace)
+    return Result(picture(state, shape=plan[-1][0]), trace)
 
 
 def _descend(
@@ -125,18 +127,28 @@ def _descend(
     while done < steps:
         began = time.perf_counter()
         n = min(chunk, steps - done)
+        # As one piece the number of steps is static, and the run differentiable.
+        count = None if whole else n
         state, info = advance(
-            params, targets, config.weights, state, config.learning_rate, config.average, n
+            params, targets, config.weights, state, config.learning_rate, config.average, count
         )
         done += n
-        info = jax.tree.map(lambda rows, n=n: rows[:n], info)
+        if not whole:
+            # As NumPy: every length of a slice on the device would be one more program.
+            info = jax.tree.map(lambda rows, n=n: np.asarray(rows)[:n], info)
         yield state, info
         # The caller has waited for the chunk if there is another.
         pace = _CHUNK_SECONDS / (time.perf_counter() - began)
         chunk = max(1, min(_CHUNK, round(n * pace)))
 
 
-@partial(jax.jit, static_argnames=("method", "length"), donate_argnames="state")
+def _optimizer(
+    method: Method, learning_rate: float | Array
+) -> optax.GradientTransformationExtraArgs:
+    return make_optimizer(method.optimizer, learning_rate, line_search=method.line_search)
+
+
+@partial(jax.jit, static_argnames=("method", "length"))
 def _advance(
     params: Params,
     targets: Targets,
@@ -144,16 +156,16 @@ def _advance(
     state: State,
     learning_rate: Array,
     decay: Array,
-    steps: Array,
+    steps: Array | None,
     *,
     method: Method,
     length: int,
 ) -> tuple[State, Info]:
     return run(
         lambda image: total_loss(params, image, targets, weights),
-        make_optimizer(method.optimizer, learning_rate, line_search=method.line_search),
+        _optimizer(method, learning_rate),
         state,
-        steps,
+        length if steps is None else steps,
         length=length,
         decay=decay,
         clamp=method.clamp,
@@ -216,12 +228,12 @@ def _targets(
 
 @partial(jax.jit, static_argnames="method")
 def _first_state(image: Array, decay: Array, *, method: Method) -> State:
-    return init(image, make_optimizer(method.optimizer, 1.0), decay=decay)
+    return init(image, _optimizer(method, 1.0), decay=decay)
 
 
 @partial(jax.jit, static_argnames=("method", "shape"))
 def _next_state(state: State, decay: Array, *, method: Method, shape: tuple[int, int]) -> State:
-    return pyramid.carry(state, shape, make_optimizer(method.optimizer, 1.0), decay=decay)
+    return pyramid.carry(state, shape, _optimizer(method, 1.0), decay=decay)
 
 
 @partial(jax.jit, static_argnames=("color", "shape"))

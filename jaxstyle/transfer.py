@@ -9,7 +9,7 @@ from typing import Literal
 
 from jaxtyping import Float, PRNGKeyArray
 
-from jaxstyle.config import StyleConfig
+from jaxstyle.config import Layers, StyleConfig
 from jaxstyle.options import check_option
 from jaxstyle.paint import Callback, Result, paint
 from jaxstyle.vgg19 import AnyArray, Params
@@ -29,7 +29,8 @@ def stylize(
     """The photograph `content` painted in the style of `styles`.
 
     Without `callback` it is a pure function: `jax.jit(stylize, static_argnames="config")`
-    compiles all levels into one program.
+    compiles all levels into one program. Called plainly it compiles each level once, also
+    for other weights and rates.
 
     Args:
       params: weights from `load_weights`.
@@ -39,7 +40,7 @@ def stylize(
       key: source of the noise; by default made of `config.seed`.
       callback: called with `Progress` between chunks of steps; stops the run by
         returning true.
-      start: picture to start from, instead of `config.init`.
+      start: picture to start from, instead of `config.init`; it is resampled to the coarsest level.
       masks: one per style, see `make_targets`.
 
     Raises:
@@ -77,16 +78,20 @@ def synthesize_texture(
       callback: as for `stylize`.
       shape: proportions of the texture, height and width; a square by default.
     """
-    config = config or StyleConfig()
-    if config.init == "content":
-        config = replace(config, init="statistics")
+    config = texture_config(config or StyleConfig())
     return paint(params, None, styles, config, key, callback, shape=shape or (1, 1))
+
+
+def texture_config(config: StyleConfig) -> StyleConfig:
+    """The configuration that `synthesize_texture` makes of `config`: nothing of a photograph."""
+    init = "statistics" if config.init == "content" else config.init
+    return replace(config, content_layers=(), init=init, color="style")
 
 
 def reconstruct(
     params: Params,
     image: Float[AnyArray, "_h _w 3"],
-    layers: Sequence[str],
+    layers: Layers,
     config: StyleConfig | None = None,
     key: PRNGKeyArray | None = None,
     callback: Callback | None = None,
@@ -101,18 +106,30 @@ def reconstruct(
     Args:
       params: weights from `load_weights`.
       image: RGB in [0, 1].
-      layers: the layers to read.
-      config: all other options.
+      layers: the layers to read, with weights if wanted, as in `StyleConfig`.
+      config: all other options; by default without total variation, which would add
+        what the layers do not know.
       key: source of the noise; by default made of `config.seed`.
       callback: as for `stylize`.
       of: `content` for features, `style` for Gram matrices.
     """
+    config = reconstruction_config(config or StyleConfig(tv_weight=0), layers, of=of)
+    content, styles = (image, ()) if of == "content" else (None, image)
+    return paint(params, content, styles, config, key, callback, shape=image.shape[:2])
+
+
+def reconstruction_config(
+    config: StyleConfig, layers: Layers, *, of: Literal["content", "style"] = "content"
+) -> StyleConfig:
+    """The configuration that `reconstruct` makes of `config`: these layers and no others.
+
+    Raises:
+      ValueError: no layers, or `of` is another word.
+    """
     check_option("of", of, Literal["content", "style"])
-    config = config or StyleConfig()
-    if config.init == "content":
-        config = replace(config, init="noise")
-    if of == "content":
-        config = replace(config, content_layers=tuple(layers), style_layers=())
-        return paint(params, image, (), config, key, callback, shape=image.shape[:2])
-    config = replace(config, content_layers=(), style_layers=tuple(layers))
-    return paint(params, None, image, config, key, callback, shape=image.shape[:2])
+    init = "noise" if config.init == "content" else config.init
+    content, style = (layers, ()) if of == "content" else ((), layers)
+    config = replace(config, content_layers=content, style_layers=style, init=init, color="style")
+    if not (config.weights.content or config.weights.style):
+        raise ValueError("`layers` is empty; name at least one layer to read.")
+    return config

@@ -1,7 +1,7 @@
 """VGG19 as a pure function from an image to named feature maps.
 
 Images are RGB in [0, 1], shaped `[..., h, w, 3]`; leading axes are a batch. The
-colour space the weights were trained in is a leaf of the weights themselves
+color space the weights were trained in is a leaf of the weights themselves
 (`params["color"]`), so callers never preprocess. Simonyan and Zisserman (2015),
 configuration E, without the classifier.
 """
@@ -37,7 +37,7 @@ _AVERAGE_SCALE = 1.43
 
 
 PARAM_SHAPES: dict[str, dict[str, tuple[int, ...]]] = {"color": {"kernel": (3, 3), "bias": (3,)}}
-"""Shape of every leaf of the weights; kernels are HWIO, the colour map RGB-in."""
+"""Shape of every leaf of the weights; kernels are HWIO, the color map RGB-in."""
 _inputs = 3
 for _name in (name for name in LAYERS if name.startswith("conv")):
     _outputs = BLOCKS[int(_name[4]) - 1][0]
@@ -92,7 +92,7 @@ class VGG19(nn.Module):
     @nn.compact
     def __call__(self, image: jax.Array) -> dict[str, jax.Array]:
         wanted, found = set(self.layers), {}
-        # The colour map subtracts large means: it always runs in float32.
+        # The color map subtracts large means: it always runs in float32.
         x = nn.Dense(3, name="color", precision="highest")(image).astype(self.dtype)
         for name in LAYERS:
             if len(found) == len(wanted):
@@ -133,7 +133,7 @@ def features(
 
     Raises:
       ValueError: unknown layer, pooling or padding; an image that is not RGB or too small.
-      TypeError: an image of integers.
+      TypeError: an image of integers; `layers` a bare string.
     """
     check_layers(layers)
     check_option("pooling", pooling, Pooling)
@@ -147,7 +147,8 @@ def features(
     if min(height, width) < needed:
         deepest = max(layers, key=LAYERS.index)
         raise ValueError(
-            f"`image` is {height}x{width}; {deepest} needs both sides at least {needed}."
+            f"`image` is {height}x{width} (height x width); {deepest} needs both sides at least "
+            f"{needed}."
         )
     model = VGG19(tuple(layers), pooling, padding, dtype)
     return model.apply({"params": params}, jnp.asarray(image))  # pyright: ignore[reportReturnType]

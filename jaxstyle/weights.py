@@ -6,6 +6,7 @@ Nothing is unpickled here; PyTorch's files are converted by `scripts/convert_vgg
 """
 
 import hashlib
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxstyle.errors import WeightsError, WriteError
+from jaxstyle.errors import WeightsError
+from jaxstyle.files import write_bytes
 from jaxstyle.vgg19 import PARAM_SHAPES
 
 Tree = dict[str, dict[str, Float[Array, "..."]]]
@@ -92,8 +94,9 @@ def read_weights(
                 }
                 for layer, group in shapes.items()
             }
-    except OSError as error:
-        # h5py's messages are of its C library, and run over several lines.
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        # What h5py raises depends on the bytes that are wrong; its messages are of its C
+        # library, and run over several lines.
         size = path.stat().st_size if path.exists() else 0
         raise WeightsError(
             f"weights file {path} ({size} bytes) is not a whole HDF5 file; copy it again."
@@ -129,34 +132,38 @@ def write_weights(
     Args:
       path: where to; replaced if it is there.
       params: leaves, as in `load_weights`.
-      dtype: `float16` halves the file; see the README for what it changes.
+      dtype: `float16` halves the file and moves features by less than 2e-3 of their size.
       attributes: e.g. `source`, `license`, `normalization`.
 
     Raises:
+      WeightsError: a value is not finite, or too large for `dtype`.
       WriteError: the file cannot be written.
     """
     leaves = {
         layer: {
             # The color map holds large means, which float16 would round by 1/16.
-            name: np.asarray(leaf, np.float32 if layer == "color" else dtype)
+            name: _cast(leaf, "float32" if layer == "color" else dtype)
             for name, leaf in group.items()
         }
         for layer, group in params.items()
     }
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with h5py.File(partial, "w") as file:
-            for layer, group in leaves.items():
-                for name, leaf in group.items():
-                    file.create_dataset(
-                        f"{layer}/{name}", data=leaf, shuffle=True, compression=9, chunks=leaf.shape
-                    )
-            file.attrs.update({**attributes, "dtype": dtype, "sha256": checksum(leaves)})
-        partial.replace(path)
-    except OSError as error:
-        raise WriteError(f"cannot write weights to {path}: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        for layer, group in leaves.items():
+            for name, leaf in group.items():
+                if not np.isfinite(leaf).all():
+                    raise WeightsError(f"{layer}/{name} is not finite as {dtype}; use float32.")
+                file.create_dataset(
+                    f"{layer}/{name}", data=leaf, shuffle=True, compression=9, chunks=leaf.shape
+                )
+        file.attrs.update({**attributes, "dtype": dtype, "sha256": checksum(leaves)})
+    write_bytes(path, buffer.getvalue())
+
+
+def _cast(leaf: Any, dtype: str) -> np.ndarray:
+    # What float16 cannot hold becomes inf, which is looked for before it is written.
+    with np.errstate(over="ignore"):
+        return np.asarray(leaf, dtype)
 
 
 def checksum(leaves: Arrays) -> str:

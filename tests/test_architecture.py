@@ -13,7 +13,7 @@ import jaxstyle
 PACKAGE = Path(jaxstyle.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # Modules that touch files, the terminal or the process.
-EDGE = {"images", "weights", "convert", "job", "commands", "cli"}
+EDGE = {"files", "images", "weights", "convert", "job", "commands", "cli"}
 IO = {"PIL", "h5py", "rich", "argparse", "os", "sys", "pathlib"}
 
 

@@ -82,13 +82,13 @@ def test_report_and_png_say_how_the_picture_was_made(tmp_path):
     assert stylize("-o", out, "--report", report, "--tv-weight", "0.25") == 0
     told = json.loads(report.read_text())
     assert told["config"]["tv_weight"] == 0.25
-    assert told["inputs"][0]["file"] == "chelsea.jpg"
-    assert len(told["inputs"][1]["sha256"]) == 64
+    assert told["inputs"]["content"][0]["file"] == "chelsea.jpg"
+    assert len(told["inputs"]["style"][0]["sha256"]) == 64
     assert told["complete"] is True
     assert len(told["trace"]["loss"]) == len(told["trace"]["terms"]["tv"]) == 3
     text = json.loads(Image.open(out).text["jaxstyle"])
     assert text == {key: told[key] for key in text}
-    assert {"config", "inputs", "weights", "versions", "jaxstyle"} == set(text)
+    assert {"command", "config", "inputs", "weights", "versions", "jaxstyle"} == set(text)
 
 
 def test_alpha_of_the_photograph_is_returned(tmp_path):
@@ -132,18 +132,47 @@ def test_several_styles_with_masks(tmp_path):
     write_image(tmp_path / "right.png", 1 - mask)
     arguments = ["stylize", PHOTO, PAINTING, str(IMAGES / "langlois_bridge.jpg"), *QUICK]
     masks = ["--mask", str(tmp_path / "left.png"), "--mask", str(tmp_path / "right.png")]
-    assert main([*arguments, *masks, "--blend", "2,1", "-o", str(tmp_path / "out.png")]) == 0
+    one, other = tmp_path / "one.png", tmp_path / "other.png"
+    assert main([*arguments, *masks, "--blend", "2,1", "-o", str(one)]) == 0
+    assert main([*arguments, *masks[2:], *masks[:2], "-o", str(other)]) == 0
+    assert one.read_bytes() != other.read_bytes()
+
+
+def test_a_mask_may_be_drawn_as_transparency(tmp_path):
+    white = np.ones((32, 48, 4))
+    white[:, 24:, 3] = 0
+    write_image(tmp_path / "clear.png", white)
+    write_image(tmp_path / "gray.png", white[..., 3:].repeat(3, axis=-1))
+    for name in ("clear", "gray"):
+        assert stylize("-o", tmp_path / f"{name}_out.png", "--mask", tmp_path / f"{name}.png") == 0
+    first, second = (read_image(tmp_path / f"{name}_out.png") for name in ("clear", "gray"))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_the_record_tells_what_was_run_not_what_was_the_default(tmp_path):
+    out, report = tmp_path / "out.png", tmp_path / "report.json"
+    quick = ["--size", "48", "--steps", "2", "-o", str(out), "--report", str(report)]
+    assert (
+        main(["reconstruct", PHOTO, *quick, "--layers", "relu1_1=4,relu2_1", "--of", "style"]) == 0
+    )
+    told = json.loads(report.read_text())
+    assert told["command"] == "reconstruct"
+    assert told["config"]["style_layers"] == [["relu1_1", 4.0], ["relu2_1", 1.0]]
+    assert told["config"]["content_layers"] == []
+    assert told["config"]["init"] == "noise"
+    assert list(told["inputs"]) == ["style"]
 
 
 def test_texture_has_the_aspect_asked_for(tmp_path):
-    arguments = ["texture", PAINTING, *QUICK, "--aspect", "2", "-o", str(tmp_path / "out.png")]
+    arguments = ["texture", PAINTING, *QUICK[:6], "--aspect", "2", "-o", str(tmp_path / "out.png")]
     assert main(arguments) == 0
     assert read_image(tmp_path / "out.png").shape == (24, 48, 3)
 
 
 @pytest.mark.parametrize("of", ["content", "style"])
 def test_reconstruct_reads_layers(tmp_path, of):
-    arguments = ["reconstruct", PHOTO, *QUICK, "--layers", "relu1_1", "--of", of]
+    arguments = ["reconstruct", PHOTO, "--size", "48", "--steps", "2", "--layers", "relu1_1"]
+    arguments += ["--of", of]
     assert main([*arguments, "-o", str(tmp_path / "out.png")]) == 0
     assert read_image(tmp_path / "out.png").shape == (32, 48, 3)
 
@@ -204,7 +233,7 @@ WRONG = {
     "not a number": (
         ["stylize", PHOTO, PAINTING, "-o", "o.png", "--size", "big"],
         2,
-        "`size` is 'big', which is not a int",
+        "`size` is 'big'; it must be a whole number",
     ),
     "blend for other styles": (
         ["stylize", PHOTO, PAINTING, "-o", "o.png", "--blend", "1,2"],
@@ -234,7 +263,7 @@ WRONG = {
     "texture from a file": (
         ["texture", PAINTING, "-o", "o.png", "--init", PHOTO],
         2,
-        "only `stylize` starts from a file",
+        "`init` is",
     ),
     "aspect": (["texture", PAINTING, "-o", "o.png", "--aspect", "0"], 2, "`--aspect` is 0"),
     "missing photograph": (
@@ -266,6 +295,28 @@ WRONG = {
         6,
         "does not exist; make",
     ),
+    "start that is a typo": (
+        ["stylize", PHOTO, PAINTING, "-o", "o.png", "--init", "grey"],
+        2,
+        "`init` is 'grey'; it must be content, noise",
+    ),
+    "start of other proportions": (
+        ["stylize", PHOTO, PAINTING, "-o", "o.png", "--init", PAINTING],
+        2,
+        "of other proportions",
+    ),
+    "report over the picture": (
+        ["stylize", PHOTO, PAINTING, "-o", "o.png", "--report", "o.png"],
+        2,
+        "another output too",
+    ),
+    "picture over the photograph": (["stylize", PHOTO, PAINTING, "-o", PHOTO], 2, "is an input"),
+    "no layers": (["reconstruct", PHOTO, "-o", "o.png", "--layers", ""], 2, "`layers` is empty"),
+    "output that is a device": (
+        ["stylize", PHOTO, PAINTING, "-o", "o.png", "--report", "/dev/null"],
+        6,
+        "it is a device",
+    ),
     "verify nothing": (["weights", "verify", "none.h5"], 4, "none.h5 does not exist"),
     "convert nothing": (["weights", "convert", "none.h5", "out.h5"], 4, "none.h5 does not exist"),
     "convert a .pth": (["weights", "convert", __file__, "out.h5"], 4, "convert_vgg19.py"),
@@ -292,9 +343,9 @@ def test_black_mask_is_named(tmp_path, capsys):
 
 
 def test_divergence_is_exit_5_and_no_picture(tmp_path, capsys):
-    arguments = ["--optimizer", "lbfgs", "--learning-rate", "1e38", "--no-clamp"]
+    arguments = ["--learning-rate", "1e38", "--no-clamp", "--steps", "8"]
     assert stylize("-o", tmp_path / "o.png", *arguments) == 5
-    assert "lower --learning-rate" in capsys.readouterr().err
+    assert "a lower --learning-rate" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -45,8 +45,9 @@ def test_classic_is_the_paper():
     [
         ({"size": 8}, "`size` is 8; it must be at least 16"),
         ({"style_weight": -1.0}, "`style_weight` is -1.0; it must be at least 0"),
-        ({"content_weight": float("nan")}, "`content_weight` is nan"),
-        ({"tv_weight": float("inf")}, "`tv_weight` is inf"),
+        ({"content_weight": float("nan")}, "`content_weight` is nan; it must be at least 0"),
+        ({"seed": 2**32}, "`seed` is 4294967296; it must be at most 4294967295"),
+        ({"tv_weight": float("inf")}, "`tv_weight` is inf; it must be finite"),
         ({"steps": ()}, "`steps` is empty"),
         ({"steps": (5, 0)}, "`steps` is 0; it must be at least 1"),
         ({"average": 1.0}, "`average` is 1.0; it must be below 1"),

@@ -10,7 +10,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from jaxstyle import read_image, write_image
 from jaxstyle.errors import ImageReadError, WriteError
-from jaxstyle.images import FORMATS, encode_image
+from jaxstyle.images import FORMATS, check_picture, encode_image
 
 
 @pytest.fixture
@@ -217,6 +217,12 @@ def bomb(width, height):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
+def not_a_number():
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((16, 16), np.nan, np.float32)).save(buffer, "TIFF")
+    return buffer.getvalue()
+
+
 def bad_files(folder):
     whole = (IMAGES / "coffee.jpg").read_bytes()
     files = {
@@ -227,6 +233,7 @@ def bad_files(folder):
         "dot.png": (encode_image(np.zeros((1, 1, 3)), "PNG"), "is 1x1; .* at least 16"),
         "thread.png": (encode_image(np.zeros((3, 100_000, 3)), "PNG"), "is 100000x3"),
         "flat.png": (encode_image(np.zeros((20, 100_000, 3)), "PNG"), "or 512x1 at a long edge"),
+        "nan.tiff": (not_a_number(), "pixels that are not finite"),
         "headless.tiff": (b"II*\0\xff\xff\xff\x7f", "cannot be read|is not a picture"),
     }
     for name, (data, _) in files.items():
@@ -235,7 +242,7 @@ def bad_files(folder):
 
 
 @pytest.mark.parametrize("name", ["empty.jpg", "text.png", "truncated.jpg", "bomb.png", "dot.png",
-                                  "thread.png", "flat.png", "headless.tiff"])  # fmt: skip
+                                  "thread.png", "flat.png", "nan.tiff", "headless.tiff"])  # fmt: skip
 def test_bad_files_are_one_line_errors_that_name_file_and_reason(tmp_path, name):
     message = bad_files(tmp_path)[name]
     with pytest.raises(ImageReadError, match=message) as error:
@@ -249,6 +256,12 @@ def test_missing_files_and_folders_are_named(tmp_path):
         read_image(tmp_path / "none.jpg")
     with pytest.raises(ImageReadError, match="is a folder"):
         read_image(tmp_path)
+
+
+def test_sizes_that_a_format_cannot_say_are_named_before_the_work(tmp_path):
+    for name, side in (("wide.webp", 16_384), ("wide.jpg", 65_501)):
+        with pytest.raises(WriteError, match="write a PNG"):
+            check_picture(tmp_path / name, (16, side))
 
 
 @pytest.mark.parametrize(

@@ -146,18 +146,3 @@ def test_eager_jit_vmap_and_batch_axes_agree(case):
     rows = jnp.stack([loss(x) for x in batch])
     for values in (loss(batch), jax.jit(loss)(batch), jax.vmap(loss)(batch)):
         np.testing.assert_allclose(values, rows, rtol=1e-5)
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_compiles_once_for_other_values(case):
-    loss, shape = CASES[case]
-    traces = []
-
-    @jax.jit
-    def traced(x):
-        traces.append(1)
-        return loss(x)
-
-    for seed in range(10):
-        traced(maps(seed, *shape))
-    assert len(traces) == 1

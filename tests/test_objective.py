@@ -81,7 +81,7 @@ def test_masked_styles_act_in_their_regions_alone(params, content, style):
     masks = np.zeros((2, h, w), np.float32)
     masks[0, :, : w // 2] = 1
     masks[1, :, w // 2 :] = 1
-    config = StyleConfig(content_layers=(), style_layers=("relu1_1",))
+    config = StyleConfig(content_layers=(), style_layers=("relu1_1",), tv_weight=0)
     targets = make_targets(params, content, [style, 1 - style], config, masks=masks)
     only_left = targets.__class__(
         targets.content, targets.style, targets.masks, jnp.asarray([1.0, 0.0]), targets.spec
@@ -159,6 +159,17 @@ def test_other_weights_do_not_compile_again(params, content, style):
     for style_weight in (1.0, 2.0, 3.0):
         loss(StyleConfig(**{**vars(CONFIG), "style_weight": style_weight}).weights)
     assert len(traces) == 1
+
+
+def test_an_image_of_another_size_than_the_targets_is_named(params, content, style):
+    targets = make_targets(params, content, [style], CONFIG)
+    with pytest.raises(ValueError, match="not the size its targets were made for"):
+        total_loss(params, jnp.zeros((40, 40, 3)), targets, CONFIG.weights)
+
+
+def test_masks_need_a_photograph(params, style):
+    with pytest.raises(ValueError, match="they need a `content`"):
+        make_targets(params, None, [style], CONFIG, masks=np.ones((1, 8, 8), np.float32))
 
 
 @pytest.mark.parametrize(

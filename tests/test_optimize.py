@@ -113,10 +113,19 @@ def test_not_a_number_is_a_value_and_the_last_good_image_stays(name):
     assert trace.finite[-1] == state.finite == (name == "lbfgs with line search")
 
 
-def test_gradient_that_is_not_finite_is_caught_though_the_loss_is():
-    # sqrt at 0: the value is 0, the slope infinite.
-    loss = lambda image: (jnp.sqrt(jnp.sum((image - START) ** 2)), {})
-    optimizer = make_optimizer("adam", 0.05)
+@pytest.mark.parametrize(
+    "loss",
+    [
+        # At its own root: 0 / 0.
+        lambda image: (jnp.sqrt(jnp.sum((image - START) ** 2)), {}),
+        # An infinite slope, which the clip to [0, 1] must not hide.
+        lambda image: (jnp.sum(jnp.sqrt(image - START)), {}),
+    ],
+    ids=["nan", "inf"],
+)
+@pytest.mark.parametrize("name", ["adam", "any of optax"])
+def test_gradient_that_is_not_finite_is_caught_though_the_loss_is(loss, name):
+    optimizer = OPTIMIZERS[name]()
     state, info = step(loss, optimizer, init(START, optimizer))
     assert jnp.isfinite(info.loss)
     assert not state.finite

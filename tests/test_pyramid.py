@@ -5,7 +5,7 @@ import pytest
 
 from jaxstyle import StyleConfig
 from jaxstyle.optimize import averaged, init, make_optimizer, run
-from jaxstyle.pyramid import carry, fit_shape, level_shapes, level_steps, resize, style_shape
+from jaxstyle.pyramid import carry, fit_shape, levels, resize, style_shape
 
 
 def bowl(image):
@@ -17,41 +17,51 @@ def test_fit_keeps_proportions():
     assert fit_shape((600, 400), 512) == (512, 341)
 
 
+def shapes(shape, config):
+    return [size for size, _ in levels(shape, config)]
+
+
 def test_levels_grow_by_the_factor_to_the_size():
     config = StyleConfig(size=512, min_size=128, scale_factor=2)
-    assert level_shapes((400, 600), config) == [(85, 128), (171, 256), (341, 512)]
+    assert shapes((400, 600), config) == [(85, 128), (171, 256), (341, 512)]
     # style-transfer-pytorch's sizes.
     config = StyleConfig(size=512, min_size=128, scale_factor=2**0.5)
-    assert [max(s) for s in level_shapes((1, 1), config)] == [128, 181, 256, 362, 512]
+    assert [max(s) for s in shapes((1, 1), config)] == [128, 181, 256, 362, 512]
 
 
 def test_one_level_where_the_coarsest_is_the_size():
-    assert level_shapes((300, 200), StyleConfig(size=96, min_size=128)) == [(96, 64)]
+    assert shapes((300, 200), StyleConfig(size=96, min_size=128)) == [(96, 64)]
 
 
-def test_levels_too_small_for_the_layers_are_left_out():
-    # A panorama of 10:1 is 12 pixels high at 128; relu5_1 needs 16.
-    config = StyleConfig(padding="zeros")
-    assert level_shapes((60, 600), config) == [(26, 256), (51, 512)]
+def test_levels_too_small_for_the_layers_are_left_out_with_their_steps():
+    # A panorama of 10:1 is 13 pixels high at 128; relu5_1 needs 16.
+    config = StyleConfig(steps=(9, 5, 3))
+    assert levels((60, 600), config) == [((26, 256), 5), ((51, 512), 3)]
 
 
 def test_a_picture_too_small_for_the_layers_is_an_error():
     with pytest.raises(ValueError, match="512x5; its layers need both sides at least 16"):
-        level_shapes((10, 1000), StyleConfig(padding="zeros"))
+        levels((10, 1000), StyleConfig())
 
 
 @pytest.mark.parametrize(
-    ("steps", "levels", "expected"),
-    [((9, 5), 4, [9, 5, 5, 5]), ((9, 5, 3), 2, [9, 5]), ((7,), 3, [7, 7, 7])],
+    ("steps", "size", "expected"),
+    [((9, 5), 1024, [9, 5, 5, 5]), ((9, 5, 3), 256, [9, 5]), ((7,), 512, [7, 7, 7])],
 )
-def test_steps_are_dealt_coarse_to_fine(steps, levels, expected):
-    assert level_steps(StyleConfig(steps=steps), levels) == expected
+def test_steps_are_dealt_coarse_to_fine(steps, size, expected):
+    config = StyleConfig(size=size, steps=steps)
+    assert [count for _, count in levels((1, 1), config)] == expected
 
 
 def test_style_is_shrunk_to_the_picture_and_never_enlarged():
     assert style_shape((1000, 800), (256, 200), StyleConfig()) == (256, 205)
     assert style_shape((1000, 800), (256, 200), StyleConfig(style_scale=0.5)) == (128, 102)
     assert style_shape((100, 80), (256, 200), StyleConfig()) == (100, 80)
+
+
+def test_a_long_style_keeps_the_height_that_the_layers_need():
+    # At a long edge of 128 it would be 13 high; relu5_1 needs 16.
+    assert style_shape((100, 1000), (128, 128), StyleConfig()) == (16, 160)
 
 
 def test_resize_keeps_flat_images_and_stays_in_the_box():
@@ -71,7 +81,10 @@ def test_adam_carries_count_and_resized_moments():
     for name in ("mu", "nu"):
         before, now = (optax.tree.get(s.optimizer, name) for s in (state, after))
         assert now.shape == (16, 12, 3)
-        np.testing.assert_allclose(now, before[0, 0, 0], rtol=1e-4)
+        # A mean over three times the pixels has a third of the gradient at each.
+        ratio = (8 * 8) / (16 * 12)
+        scale = ratio if name == "mu" else ratio**2
+        np.testing.assert_allclose(now, scale * before[0, 0, 0], rtol=1e-4)
 
 
 def test_second_moment_stays_positive():
