@@ -263,7 +263,7 @@ WRONG = {
     "texture from a file": (
         ["texture", PAINTING, "-o", "o.png", "--init", PHOTO],
         2,
-        "`init` is",
+        "invalid choice",
     ),
     "aspect": (["texture", PAINTING, "-o", "o.png", "--aspect", "0"], 2, "`--aspect` is 0"),
     "missing photograph": (
