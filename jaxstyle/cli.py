@@ -165,7 +165,7 @@ def _add_painting(
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
     options = parser.add_argument_group(
-        "options", "Defaults are those of the preset `default`; other presets have their own."
+        "painting", "Defaults are those of the preset `default`; other presets have their own."
     )
     for field in dataclasses.fields(StyleConfig):
         if field.name not in without:
