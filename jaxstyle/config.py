@@ -116,10 +116,18 @@ class StyleConfig:
         "content",
         "where to start: the photograph, white noise, noise with the style's colors, mid-gray",
     )
+    init_noise: float = _option(
+        # Where a photograph is smooth no texture can start to grow, and the few spots where it
+        # can are burnt to bring the Gram matrices up.
+        0.15,
+        "deviation of the noise added to a start from the photograph, so that texture grows "
+        "everywhere at once",
+        low=0,
+    )
     seed: int = _option(0, "seed of the noise", low=0, high=2**32 - 1)
     optimizer: Optimizer = _option("adam", "method of descent")
     learning_rate: float = _option(
-        0.1, "Adam's step size, in units of the image's [0, 1]; L-BFGS has its own", above=0
+        0.05, "Adam's step size, in units of the image's [0, 1]; L-BFGS has its own", above=0
     )
     line_search: bool = _option(False, "L-BFGS: search the step's length instead of fixing it")
     average: float = _option(

@@ -83,7 +83,15 @@ def paint(
     check_masks(masks, len(styles))
     plan = pyramid.levels(shape, config)
     source, styles, image = _prepare(
-        key, content, styles, blend, start, init=config.init, color=config.color, shape=plan[0][0]
+        key,
+        content,
+        styles,
+        blend,
+        start,
+        config.init_noise,
+        init=config.init,
+        color=config.color,
+        shape=plan[0][0],
     )
     state = _first_state(image, config.average, method=config.method)
     picture = partial(_picture, content=content, decay=config.average, color=config.color)
@@ -179,6 +187,7 @@ def _prepare(
     styles: tuple[Array, ...],
     blend: Array,
     start: Array | None,
+    init_noise: Array,
     *,
     init: Init,
     color: ColorMode,
@@ -194,7 +203,9 @@ def _prepare(
         start = match_luminance(start, start) if color == "luminance" else start
         return content, styles, pyramid.resize(start, shape)
     if init == "content" and content is not None:
-        return content, styles, pyramid.resize(content, shape)
+        image = pyramid.resize(content, shape)
+        image += init_noise * jax.random.normal(key, image.shape)
+        return content, styles, jnp.clip(image, 0, 1)
     if init == "gray":
         return content, styles, jnp.full((*shape, 3), 0.5)
     mean, deviation = jnp.full(3, 0.5), jnp.full(3, 0.25)

@@ -179,7 +179,7 @@ def normalize_weights(
 
     totals = [sums(params, image) for image in images]
     activations, positions = jax.tree.map(lambda *leaves: sum(leaves), *totals)
-    normalized = {"color": dict(params["color"])}
+    normalized = {"color": {name: jnp.asarray(leaf) for name, leaf in params["color"].items()}}
     previous = jnp.ones(3)
     for relu in relus:
         name = relu.replace("relu", "conv")

@@ -13,6 +13,8 @@ from jaxstyle.errors import WeightsError
 from jaxstyle.vgg19 import PARAM_SHAPES
 
 os.environ["KERAS_BACKEND"] = "jax"
+# Keras' own warnings: of its older file format, and of NumPy 2.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 
 
 def relative_error(values, expected):
@@ -44,7 +46,6 @@ def save_keras(model, path, layout):
             legacy_h5_format.save_weights_to_hdf5_group(file, model)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("layout", ["keras 3", "whole model", "keras 2"])
 def test_keras_files_give_keras_own_features(tmp_path, keras_model, image, layout):
     import keras

@@ -17,7 +17,9 @@ CONFIG = StyleConfig(
     content_layers=("relu2_1",),
     style_layers=("relu1_1", "relu2_1"),
     style_weight=10,
+    learning_rate=0.02,
     average=0.5,
+    init_noise=0,
 )
 
 
@@ -101,12 +103,23 @@ def test_diverged_run_returns_the_last_good_picture(params, content, style):
 
 def start_of(params, content, style, init, **kwargs):
     """The picture before anything moved it far: one step at a tiny rate."""
-    config = dataclasses.replace(CONFIG, init=init, min_size=48, steps=(1,), learning_rate=1e-6)
+    config = dataclasses.replace(
+        CONFIG, init=init, init_noise=0, min_size=48, steps=(1,), learning_rate=1e-6
+    )
     return stylize(params, content, style, config, **kwargs).image
 
 
 def test_start_from_the_photograph(params, content, style):
     np.testing.assert_allclose(start_of(params, content, style, "content"), content, atol=1e-3)
+
+
+def test_noise_is_added_to_a_start_from_the_photograph(params, content, style):
+    config = dataclasses.replace(
+        CONFIG, init_noise=0.1, min_size=48, steps=(1,), learning_rate=1e-6
+    )
+    added = np.asarray(stylize(params, content, style, config).image) - content
+    inside = (content > 0.3) & (content < 0.7)
+    np.testing.assert_allclose(added[inside].std(), 0.1, rtol=0.1)
 
 
 def test_start_from_gray(params, content, style):
@@ -157,7 +170,7 @@ def test_match_mode_keeps_the_photographs_mean_color_closer(params, content, sty
 def test_masked_region_alone_is_painted(params, content, style):
     mask = np.zeros((1, *content.shape[:2]), np.float32)
     mask[:, :, :24] = 1
-    config = dataclasses.replace(CONFIG, content_weight=1)
+    config = dataclasses.replace(CONFIG, min_size=48, tv_weight=0, style_weight=100)
     image = np.asarray(stylize(params, content, style, config, masks=mask).image)
     change = np.abs(image - content).mean(axis=(0, 2))
     assert change[:18].mean() > 2 * change[-16:].mean()
