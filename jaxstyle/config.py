@@ -131,8 +131,8 @@ class StyleConfig:
     )
     line_search: bool = _option(False, "L-BFGS: search the step's length instead of fixing it")
     average: float = _option(
-        # Longer averages lag behind a descent this short: with 0.9 the picture's loss was a
-        # quarter above the last iterate's, with 0.8 a thirtieth.
+        # Longer averages lag behind a descent this short: with 0.9 the picture's loss was 29 %
+        # above the last iterate's, with 0.8 3 % (256 px, 40 steps, step size 0.1).
         0.8,
         "decay of the average over iterates that becomes the picture; 0 for the last",
         low=0,

@@ -217,7 +217,7 @@ def _provenance(
 def use_compilation_cache() -> None:
     """Keep compiled programs in the user's cache folder, unless JAX was told of another.
 
-    A second run of the same size then starts at once. `JAX_COMPILATION_CACHE_DIR` moves
+    A second run of the same size then starts sooner. `JAX_COMPILATION_CACHE_DIR` moves
     the folder, `JAX_ENABLE_COMPILATION_CACHE=false` turns it off.
     """
     if jax.config.values["jax_compilation_cache_dir"] is not None:

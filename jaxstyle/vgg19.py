@@ -50,8 +50,8 @@ def _pool(x: jax.Array, pooling: Pooling) -> jax.Array:
     h, w = height // 2, width // 2
     x = x[..., : 2 * h, : 2 * w, :].reshape(*batch, h, 2, w, 2, channels)
     if pooling == "max":
-        # Two maxima instead of reduce_window: its gradient, select-and-scatter, costs a
-        # tenth of a whole step on the CPU and keeps twice the memory.
+        # Two maxima instead of reduce_window, with whose gradient, select-and-scatter, a step
+        # on the CPU needed two thirds more temporary memory and up to a sixth more time.
         x = jnp.maximum(x[..., 0, :, :, :], x[..., 1, :, :, :])
         return jnp.maximum(x[..., 0, :], x[..., 1, :])
     x = x.mean(axis=(-4, -2))
