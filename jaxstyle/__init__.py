@@ -34,6 +34,7 @@ _HOMES = {
     "make_targets": "objective",
     "total_loss": "objective",
     "stylize": "transfer",
+    "stylize_batch": "transfer",
     "synthesize_texture": "transfer",
     "reconstruct": "transfer",
     "Progress": "paint",
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from jaxstyle.paint import Result as Result
     from jaxstyle.transfer import reconstruct as reconstruct
     from jaxstyle.transfer import stylize as stylize
+    from jaxstyle.transfer import stylize_batch as stylize_batch
     from jaxstyle.transfer import synthesize_texture as synthesize_texture
     from jaxstyle.vgg19 import features as features
     from jaxstyle.vgg19 import normalize_weights as normalize_weights

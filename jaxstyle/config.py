@@ -201,6 +201,16 @@ class StyleConfig:
         """The part of the configuration that shapes the descent's program."""
         return Method(self.optimizer, self.line_search, self.clamp)
 
+    @property
+    def program(self) -> dict[str, Any]:
+        """What pictures must have in common to be made by one compiled program."""
+        names = ("size", "min_size", "scale_factor", "steps", "color")
+        return {
+            **{name: getattr(self, name) for name in names},
+            **dataclasses.asdict(self.spec),
+            **dataclasses.asdict(self.method),
+        }
+
 
 def _scaled(layers: Layers, coefficient: float) -> dict[str, float]:
     weights = dict(_pairs(layers))

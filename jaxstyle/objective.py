@@ -65,7 +65,8 @@ def make_targets(
     check_masks(masks, len(styles))
     if masks is not None and content is None:
         raise ValueError("`masks` divide a photograph; they need a `content`.")
-    return measure(params, content, tuple(styles), blend, masks, config.spec)
+    found = [measure_style(params, style, config.spec) for style in styles]
+    return measure(params, content, found, blend, masks, config.spec)
 
 
 def blend_weights(config: StyleConfig, styles: int) -> Float[Array, " styles"]:
@@ -90,21 +91,29 @@ def check_masks(masks: AnyArray | None, styles: int) -> None:
         )
 
 
+def measure_style(
+    params: Params, style: Float[AnyArray, "_h _w 3"], spec: LossSpec
+) -> dict[str, Float[Array, "_c _c"]]:
+    """What is kept of one painting: its Gram matrix at each style layer."""
+    found = _look(params, style, spec.style_layers, spec)
+    return {name: gram_matrix(features) for name, features in found.items()}
+
+
 def measure(
     params: Params,
     content: Float[AnyArray, "h w 3"] | None,
-    styles: tuple[Float[AnyArray, "_h _w 3"], ...],
+    styles: Sequence[dict[str, Float[Array, "_c _c"]]],
     blend: Float[Array, " styles"],
     masks: Float[AnyArray, "styles mask_h mask_w"] | None,
     spec: LossSpec,
 ) -> Targets:
-    """`make_targets` with `spec` static and all numbers traced, so that a sweep compiles once."""
+    """`make_targets` from what `measure_style` kept of each painting, all numbers traced.
+
+    A sweep over weights then compiles once, and a painting is looked at once for
+    many photographs.
+    """
     content_features = {} if content is None else _look(params, content, spec.content_layers, spec)
-    grams = [
-        {name: gram_matrix(f) for name, f in _look(params, style, spec.style_layers, spec).items()}
-        for style in styles
-    ]
-    stacked = jax.tree.map(lambda *regions: jnp.stack(regions), *grams) if grams else {}
+    stacked = jax.tree.map(lambda *regions: jnp.stack(regions), *styles) if styles else {}
     if masks is None or content is None:
         style = {name: jnp.einsum("s,sij->ij", blend, g)[None] for name, g in stacked.items()}
         return Targets(content_features, style, None, jnp.ones(1), spec)

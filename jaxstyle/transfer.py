@@ -1,30 +1,37 @@
-"""The ways to make a picture: `stylize`, `synthesize_texture`, `reconstruct`.
+"""The ways to make a picture: `stylize`, `stylize_batch`, `synthesize_texture`, `reconstruct`.
 
 All are one loop, `jaxstyle.paint`, with or without content, with or without style.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
-from jaxtyping import Float, PRNGKeyArray
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jaxtyping import Float, PRNGKeyArray, Shaped
 
 from jaxstyle.config import Layers, StyleConfig
 from jaxstyle.options import check_option
-from jaxstyle.paint import Callback, Result, paint
+from jaxstyle.paint import Callback, Progress, Result, Subject, paint
 from jaxstyle.vgg19 import AnyArray, Params
+
+Painting = Float[AnyArray, "_hs _ws 3"]
+Styles = Painting | Sequence[Painting]
+"""A painting, or several to be blended."""
 
 
 def stylize(
     params: Params,
     content: Float[AnyArray, "_h _w 3"],
-    styles: Float[AnyArray, "_hs _ws 3"] | Sequence[Float[AnyArray, "_hs _ws 3"]],
+    styles: Styles,
     config: StyleConfig | None = None,
     key: PRNGKeyArray | None = None,
     callback: Callback | None = None,
     *,
     start: Float[AnyArray, "_h0 _w0 3"] | None = None,
     masks: Float[AnyArray, "styles _hm _wm"] | None = None,
+    resume: Progress | None = None,
 ) -> Result:
     """The photograph `content` painted in the style of `styles`.
 
@@ -42,26 +49,90 @@ def stylize(
         returning true.
       start: picture to start from, instead of `config.init`; it is resampled to the coarsest level.
       masks: one per style, see `make_targets`.
+      resume: what the callback was told by an earlier run with the same arguments; the
+        run goes on from there, to the same picture.
 
     Raises:
       ValueError: arguments do not fit each other, or the picture is too small for the layers.
     """
-    return paint(
-        params,
-        content,
-        styles,
-        config or StyleConfig(),
-        key,
-        callback,
-        shape=content.shape[:2],
-        start=start,
-        masks=masks,
-    )
+    subject = Subject(content, _several(styles), config or StyleConfig(), key, start, masks)
+    return paint(params, [subject], callback, shape=content.shape[:2], resume=resume)
+
+
+def stylize_batch(
+    params: Params,
+    contents: Float[AnyArray, "n _h _w 3"],
+    styles: Styles | Sequence[Styles] | Float[AnyArray, "n _hs _ws 3"],
+    config: StyleConfig | Sequence[StyleConfig] | None = None,
+    keys: Shaped[PRNGKeyArray, " n"] | None = None,
+    callback: Callback | None = None,
+    *,
+    starts: Float[AnyArray, "n _h0 _w0 3"] | None = None,
+    masks: Float[AnyArray, "n styles _hm _wm"] | None = None,
+    sharding: NamedSharding | None = None,
+) -> Result:
+    """Many photographs painted at once, in one program mapped over them.
+
+    Every picture is the one that `stylize` makes of its photograph alone, but for rounding:
+    the compiler orders the sums of a batch differently. A picture that diverges
+    stops alone, at its last good state. For every photograph in every style, repeat the
+    photographs and tile the styles.
+
+    Args:
+      params: weights from `load_weights`.
+      contents: photographs of one shape, RGB in [0, 1].
+      styles: a painting for all; or a sequence, or array with a leading axis, of one
+        for each photograph, where one may be several paintings, to be blended. A
+        painting that comes several times is looked at once.
+      config: options for all, or for each; they must be of one program, i.e. differ
+        in weights, rates, starts and seeds alone.
+      keys: sources of the noise; by default made of `config.seed`, as for single pictures.
+      callback: as for `stylize`, with a leading axis of pictures.
+      starts: pictures to start from, instead of `config.init`.
+      masks: one per style of each photograph.
+      sharding: how the pictures are laid over devices, e.g. `NamedSharding(mesh, P("batch"))`;
+        their number must be a multiple of the devices'.
+
+    Raises:
+      ValueError: arguments do not fit each other, or the pictures are too small for the layers.
+    """
+    n = contents.shape[0]
+    configs = [config] if config is None or isinstance(config, StyleConfig) else list(config)
+    # A painting alone is an array of three axes; of four, it is one painting for each.
+    entries: list[Any] = [styles] if getattr(styles, "ndim", 0) == 3 else list(styles)
+    for name, items in (("styles", entries), ("config", configs)):
+        if len(items) not in (1, n):
+            raise ValueError(
+                f"`{name}` has {len(items)} entries for {n} photographs; give 1 or {n}."
+            )
+    subjects = [
+        Subject(
+            content=contents[i],
+            styles=_several(entries[i % len(entries)]),
+            config=configs[i % len(configs)] or StyleConfig(),
+            key=None if keys is None else keys[i],
+            start=None if starts is None else starts[i],
+            masks=None if masks is None else masks[i],
+        )
+        for i in range(n)
+    ]
+    if sharding is not None:
+        # Under a mesh of explicit axes every intermediate would need a sharding of its own.
+        mesh = sharding.mesh
+        axes = (AxisType.Auto,) * len(mesh.axis_names)
+        mesh = Mesh(np.asarray(mesh.devices), mesh.axis_names, axis_types=axes)
+        sharding = NamedSharding(mesh, sharding.spec)
+    shape = contents.shape[1:3]
+    return paint(params, subjects, callback, shape=shape, batched=True, sharding=sharding)
+
+
+def _several(styles: Styles) -> tuple[AnyArray, ...]:
+    return tuple(styles) if isinstance(styles, Sequence) else (styles,)
 
 
 def synthesize_texture(
     params: Params,
-    styles: Float[AnyArray, "_hs _ws 3"] | Sequence[Float[AnyArray, "_hs _ws 3"]],
+    styles: Styles,
     config: StyleConfig | None = None,
     key: PRNGKeyArray | None = None,
     callback: Callback | None = None,
@@ -79,7 +150,8 @@ def synthesize_texture(
       shape: proportions of the texture, height and width; a square by default.
     """
     config = texture_config(config or StyleConfig())
-    return paint(params, None, styles, config, key, callback, shape=shape or (1, 1))
+    subject = Subject(None, _several(styles), config, key)
+    return paint(params, [subject], callback, shape=shape or (1, 1))
 
 
 def texture_config(config: StyleConfig) -> StyleConfig:
@@ -114,8 +186,9 @@ def reconstruct(
       of: `content` for features, `style` for Gram matrices.
     """
     config = reconstruction_config(config or StyleConfig(tv_weight=0), layers, of=of)
-    content, styles = (image, ()) if of == "content" else (None, image)
-    return paint(params, content, styles, config, key, callback, shape=image.shape[:2])
+    content, styles = (image, ()) if of == "content" else (None, (image,))
+    subject = Subject(content, styles, config, key)
+    return paint(params, [subject], callback, shape=image.shape[:2])
 
 
 def reconstruction_config(

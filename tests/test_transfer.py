@@ -7,7 +7,7 @@ import pytest
 
 from jaxstyle import StyleConfig, reconstruct, stylize, synthesize_texture
 from jaxstyle.color import luminance
-from jaxstyle.paint import _advance, _targets
+from jaxstyle.programs import advance, targets
 
 # Two levels of shallow layers: seconds instead of minutes, and every part of the loop.
 CONFIG = StyleConfig(
@@ -198,13 +198,13 @@ def test_reconstruction_of_style_has_no_content_term(params, style):
 
 def test_a_sweep_over_numbers_compiles_once(params, content, style):
     stylize(params, content, style, CONFIG)
-    before = _advance._cache_size(), _targets._cache_size()
+    before = advance._cache_size(), targets._cache_size()
     for weight in (1.0, 2.0, 3.0):
         config = dataclasses.replace(
             CONFIG, style_weight=weight, tv_weight=weight, learning_rate=0.01 * weight, average=0.1
         )
         stylize(params, content, style, config)
-    assert (_advance._cache_size(), _targets._cache_size()) == before
+    assert (advance._cache_size(), targets._cache_size()) == before
 
 
 def test_the_whole_run_is_differentiable(params, content, style):
@@ -216,9 +216,9 @@ def test_the_whole_run_is_differentiable(params, content, style):
 
 def test_a_run_compiles_once_per_level(params, content, style):
     config = dataclasses.replace(CONFIG, size=40, min_size=20)
-    before = _advance._cache_size(), _targets._cache_size()
+    before = advance._cache_size(), targets._cache_size()
     stylize(params, content, style, config, callback=lambda progress: None)
-    assert (_advance._cache_size(), _targets._cache_size()) == (before[0] + 2, before[1] + 2)
+    assert (advance._cache_size(), targets._cache_size()) == (before[0] + 2, before[1] + 2)
 
 
 @pytest.mark.parametrize(
@@ -234,3 +234,23 @@ def test_what_does_not_fit_is_an_error_before_any_work(
 ):
     with pytest.raises(ValueError, match=message):
         stylize(params, content, style, config, **kwargs)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("stop", [1, 6, 8])
+def test_resumed_run_makes_the_same_bits(params, content, style, optimizer, stop):
+    config = dataclasses.replace(CONFIG, optimizer=optimizer)
+    seen = []
+    whole = stylize(params, content, style, config, callback=lambda progress: None)
+
+    def until(progress):
+        seen.append(progress)
+        return progress.step >= stop
+
+    stylize(params, content, style, config, callback=until)
+    resumed = stylize(
+        params, content, style, config, callback=lambda progress: None, resume=seen[-1]
+    )
+    assert seen[-1].step >= stop
+    np.testing.assert_array_equal(resumed.image, whole.image)
+    np.testing.assert_array_equal(resumed.trace.loss, whole.trace.loss)

@@ -1,0 +1,135 @@
+"""The compiled programs of a run: measuring, descending, moving between levels, looking.
+
+Shapes, layers, optimizer and the longest chunk are static; all numbers are traced. With
+`batched` a program is mapped over a leading axis of pictures.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jaxtyping import Array
+
+from jaxstyle import pyramid
+from jaxstyle.color import with_chroma
+from jaxstyle.config import LossSpec, Method, Weights
+from jaxstyle.objective import Targets, measure, measure_style, total_loss
+from jaxstyle.optimize import Info, State, averaged, init, make_optimizer, run
+from jaxstyle.options import ColorMode
+from jaxstyle.vgg19 import Params
+
+
+class Rates(NamedTuple):
+    """The numbers of a configuration that the loop needs: traced, never static."""
+
+    weights: Weights
+    learning_rate: float
+    average: float
+
+
+def _optimizer(
+    method: Method, learning_rate: float | Array
+) -> optax.GradientTransformationExtraArgs:
+    return make_optimizer(method.optimizer, learning_rate, line_search=method.line_search)
+
+
+def _over(batched: bool, function: Callable[..., Any]) -> Callable[..., Any]:
+    return jax.vmap(function) if batched else function
+
+
+@partial(jax.jit, static_argnames=("method", "length", "batched"))
+def advance(
+    params: Params,
+    targets: Targets,
+    rates: Rates,
+    state: State,
+    steps: Array | None,
+    *,
+    method: Method,
+    length: int,
+    batched: bool,
+) -> tuple[State, Info]:
+    """State after a chunk of steps, and what each reported; `length` steps if `steps` is `None`."""
+
+    def descend(targets: Targets, rates: Rates, state: State) -> tuple[State, Info]:
+        return run(
+            lambda image: total_loss(params, image, targets, rates.weights),
+            _optimizer(method, rates.learning_rate),
+            state,
+            length if steps is None else steps,
+            length=length,
+            decay=rates.average,
+            clamp=method.clamp,
+        )
+
+    return _over(batched, descend)(targets, rates, state)
+
+
+@partial(jax.jit, static_argnames=("spec", "shape"))
+def style(
+    params: Params, style: Array, *, spec: LossSpec, shape: tuple[int, int]
+) -> dict[str, Array]:
+    """`measure_style` of a painting at the size `shape`."""
+    return measure_style(params, pyramid.resize(style, shape), spec)
+
+
+@partial(jax.jit, static_argnames=("spec", "shape"))
+def targets(
+    params: Params,
+    content: Array | None,
+    styles: tuple[dict[str, Array], ...],
+    blend: Array,
+    masks: Array | None,
+    *,
+    spec: LossSpec,
+    shape: tuple[int, int],
+) -> Targets:
+    """`measure` of a photograph at the size `shape`."""
+    content = None if content is None else pyramid.resize(content, shape)
+    return measure(params, content, styles, blend, masks, spec)
+
+
+@partial(jax.jit, static_argnames=("method", "batched"))
+def first_state(image: Array, rates: Rates, *, method: Method, batched: bool) -> State:
+    """State before the first step."""
+
+    def first(image: Array, rates: Rates) -> State:
+        return init(image, _optimizer(method, rates.learning_rate), decay=rates.average)
+
+    return _over(batched, first)(image, rates)
+
+
+@partial(jax.jit, static_argnames=("method", "shape", "batched"))
+def next_state(
+    state: State, rates: Rates, *, method: Method, shape: tuple[int, int], batched: bool
+) -> State:
+    """State at the start of the next level, of the size `shape`."""
+
+    def carried(state: State, rates: Rates) -> State:
+        optimizer = _optimizer(method, rates.learning_rate)
+        return pyramid.carry(state, shape, optimizer, decay=rates.average)
+
+    return _over(batched, carried)(state, rates)
+
+
+@partial(jax.jit, static_argnames=("color", "shape", "batched"))
+def picture(
+    state: State,
+    *,
+    content: Array | None,
+    decay: Array,
+    color: ColorMode,
+    batched: bool,
+    shape: tuple[int, int] | None = None,
+) -> Array:
+    """The picture so far, in its final colors, at its own size or at `shape`."""
+
+    def picture(state: State, content: Array | None, decay: Array) -> Array:
+        image = pyramid.resize(averaged(state, decay=decay), shape or state.image.shape[:2])
+        if color == "luminance" and content is not None:
+            return with_chroma(image, pyramid.resize(content, image.shape[:2]))
+        return image
+
+    return _over(batched, picture)(state, content, decay)

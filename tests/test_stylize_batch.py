@@ -1,0 +1,186 @@
+import dataclasses
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_transfer import CONFIG
+
+from jaxstyle import stylize, stylize_batch
+from jaxstyle.programs import advance
+
+# A batch sums in another order, and ten steps of Adam carry the rounding on; a
+# level of gray is 4e-3.
+ATOL = 2e-3
+
+
+@pytest.fixture(scope="module")
+def contents(content):
+    return np.stack([content, 1 - content, content[::-1], content[:, ::-1]])
+
+
+def singles(params, contents, styles, configs, **kwargs):
+    return [
+        stylize(params, c, s, k, **{name: values[i] for name, values in kwargs.items()})
+        for i, (c, s, k) in enumerate(zip(contents, styles, configs, strict=True))
+    ]
+
+
+def assert_equal(batch, expected):
+    assert batch.image.shape[0] == len(expected)
+    for image, loss, single in zip(batch.image, batch.trace.loss, expected, strict=True):
+        np.testing.assert_allclose(image, single.image, atol=ATOL)
+        np.testing.assert_allclose(loss, single.trace.loss, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimizer": "lbfgs"},
+        {"optimizer": "lbfgs", "line_search": True},
+        {"init": "noise"},
+        {"init": "statistics"},
+        {"init": "gray"},
+        {"init_noise": 0.1},
+        {"color": "luminance"},
+        {"color": "match"},
+    ],
+    ids=str,
+)
+def test_every_picture_of_a_batch_is_the_one_made_alone(params, contents, style, changes):
+    config = dataclasses.replace(CONFIG, **changes)
+    batch = stylize_batch(params, contents[:2], style, config)
+    assert_equal(batch, singles(params, contents[:2], [style] * 2, [config] * 2))
+
+
+def test_one_style_for_each_photograph_of_any_sizes(params, contents, style):
+    styles = [style, style[:30], 1 - style, style]
+    batch = stylize_batch(params, contents, styles, CONFIG)
+    assert_equal(batch, singles(params, contents, styles, [CONFIG] * 4))
+
+
+def test_an_array_of_styles_is_one_for_each(params, contents, style):
+    styles = np.stack([style, 1 - style])
+    batch = stylize_batch(params, contents[:2], styles, CONFIG)
+    assert_equal(batch, singles(params, contents[:2], styles, [CONFIG] * 2))
+
+
+def test_every_photograph_in_every_style(params, contents, style):
+    styles = [style, 1 - style]
+    pairs = [(c, s) for c in contents[:2] for s in styles]
+    batch = stylize_batch(params, np.repeat(contents[:2], 2, axis=0), styles * 2, CONFIG)
+    assert_equal(batch, singles(params, *zip(*pairs, strict=True), [CONFIG] * 4))
+
+
+def test_blends_masks_starts_and_keys_are_of_each_picture(params, contents, style):
+    masks = np.zeros((2, 2, 8, 12), np.float32)
+    masks[0, 0, :, :6] = masks[0, 1, :, 6:] = masks[1, 0, :4] = masks[1, 1, 4:] = 1
+    styles = [[style, 1 - style], [style, style[::-1]]]
+    starts = contents[2:]
+    config = dataclasses.replace(CONFIG, blend=(1, 3))
+    batch = stylize_batch(params, contents[:2], styles, config, starts=starts, masks=masks)
+    kwargs = {"start": starts, "masks": masks}
+    assert_equal(batch, singles(params, contents[:2], styles, [config] * 2, **kwargs))
+    noisy = dataclasses.replace(CONFIG, init="noise")
+    keys = jax.random.split(jax.random.key(3), 2)
+    batch = stylize_batch(params, contents[:2], style, noisy, keys)
+    assert_equal(batch, singles(params, contents[:2], [style] * 2, [noisy] * 2, key=keys))
+
+
+def test_weights_and_rates_may_differ_between_pictures(params, contents, style):
+    configs = [
+        dataclasses.replace(CONFIG, style_weight=w, learning_rate=r, average=a, seed=w)
+        for w, r, a in ((1, 0.02, 0.0), (30, 0.05, 0.7))
+    ]
+    same = np.stack([contents[0]] * 2)
+    batch = stylize_batch(params, same, style, configs)
+    assert_equal(batch, singles(params, same, [style] * 2, configs))
+    assert np.abs(batch.image[0] - batch.image[1]).max() > 0.05
+
+
+def test_what_shapes_the_program_may_not_differ(params, contents, style):
+    configs = [CONFIG, dataclasses.replace(CONFIG, pooling="average")]
+    with pytest.raises(ValueError, match="`config` differs in pooling"):
+        stylize_batch(params, contents[:2], style, configs)
+
+
+@pytest.mark.parametrize(
+    ("styles", "config", "message"),
+    [
+        (3, CONFIG, "`styles` has 3 entries for 2 photographs"),
+        (1, [CONFIG] * 3, "`config` has 3 entries for 2 photographs"),
+    ],
+)
+def test_numbers_of_entries_must_fit(params, contents, style, styles, config, message):
+    with pytest.raises(ValueError, match=message):
+        stylize_batch(params, contents[:2], [style] * styles, config)
+
+
+def test_no_photograph_is_an_error(params, style):
+    with pytest.raises(ValueError, match="`contents` is empty"):
+        stylize_batch(params, np.zeros((0, 32, 48, 3), np.float32), style, CONFIG)
+
+
+def test_a_picture_that_diverges_stops_alone(params, contents, style):
+    config = dataclasses.replace(CONFIG, clamp=False)
+    broken = dataclasses.replace(config, learning_rate=1e38)
+    batch = stylize_batch(params, contents[:2], style, [broken, config])
+    assert not batch.trace.finite[0, -1]
+    assert batch.trace.finite[1].all()
+    assert jnp.isfinite(batch.image).all()
+    alone = stylize(params, contents[1], style, config)
+    np.testing.assert_allclose(batch.image[1], alone.image, atol=ATOL)
+
+
+def test_callback_sees_all_pictures_and_stops_them(params, contents, style):
+    seen = []
+
+    def callback(progress):
+        seen.append(progress)
+        return progress.step >= 7
+
+    batch = stylize_batch(params, contents[:3], style, CONFIG, callback=callback)
+    assert seen[-1].loss.shape == (3,)
+    assert seen[-1].image.shape == (3, 32, 48, 3)
+    assert batch.trace.loss.shape == (3, seen[-1].step)
+
+
+def test_a_batch_compiles_once_per_level_whatever_its_styles(params, contents, style):
+    stylize_batch(params, contents[:2], style, CONFIG)
+    before = advance._cache_size()
+    stylize_batch(params, contents[:2], [style[:30], 1 - style], CONFIG)
+    stylize_batch(params, contents[2:], style, dataclasses.replace(CONFIG, style_weight=3))
+    assert advance._cache_size() == before
+
+
+def test_jitted_batch_equals_eager(params, contents, style):
+    whole = jax.jit(stylize_batch, static_argnames="config")(params, contents[:2], style, CONFIG)
+    eager = stylize_batch(params, contents[:2], style, CONFIG)
+    np.testing.assert_allclose(whole.image, eager.image, atol=ATOL)
+
+
+SHARDED = """
+import jax, numpy as np
+from jax.sharding import NamedSharding, PartitionSpec as P
+from jaxstyle import StyleConfig, load_weights, stylize_batch
+params = load_weights()
+random = np.random.default_rng(0)
+contents = random.random((4, 32, 48, 3)).astype(np.float32)
+style = random.random((32, 32, 3)).astype(np.float32)
+config = StyleConfig(size=48, min_size=24, steps=(3, 2), content_layers=("relu2_1",),
+                     style_layers=("relu1_1",))
+mesh = jax.make_mesh((4,), ("batch",))
+spread = stylize_batch(params, contents, style, config, sharding=NamedSharding(mesh, P("batch")))
+whole = stylize_batch(params, contents, style, config)
+assert len(spread.image.sharding.device_set) == 4
+np.testing.assert_allclose(spread.image, whole.image, atol=2e-3)
+"""
+
+
+def test_a_batch_spread_over_devices_is_the_same():
+    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    subprocess.run([sys.executable, "-c", SHARDED], check=True, env=env)
