@@ -1,21 +1,18 @@
 """The command line: parse, call, say what happened, return an exit code.
 
-Flags are made from the fields of `StyleConfig`, so that a default is written once. Nothing
-heavy is imported before a command runs: `--help` and `--version` answer at once.
+Nothing heavy is imported before a command runs: `--help` and `--version` answer at once.
 """
 
 import argparse
-import dataclasses
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_origin
+from typing import Any, NoReturn
 
 from jaxstyle import __version__
-from jaxstyle.config import PRESETS, Layers, StyleConfig
 from jaxstyle.errors import ExitCode, JaxstyleError
-from jaxstyle.options import Init
+from jaxstyle.flags import add_init, add_options, seconds
 
 
 class _Parser(argparse.ArgumentParser):
@@ -84,12 +81,19 @@ def _parser() -> _Parser:
         "give one for each style, in their order",
     )
     stylize.add_argument(
-        "--init",
-        default=argparse.SUPPRESS,
-        metavar="|".join((*get_args(Init), "FILE")),
-        help="where to start: the photograph, white noise, noise with the style's colors, "
-        "mid-gray, or a picture of your own, shrunk to the coarsest level (default: content)",
+        "--checkpoint",
+        type=Path,
+        metavar="FOLDER",
+        help="keep there where the run stands; the same command goes on from it",
     )
+    stylize.add_argument(
+        "--checkpoint-every",
+        type=seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="pace of checkpoints; one is also made at the end of each level (default: 60)",
+    )
+    add_init(stylize)
     _add_painting(stylize, without=("init",))
 
     texture = _command(commands, "texture", "make a texture from paintings, without a photograph")
@@ -115,6 +119,7 @@ def _parser() -> _Parser:
         reconstruct, without=("content_layers", "style_layers", "color", "blend"), tv_weight=0.0
     )
 
+    _add_batch(commands)
     _add_weights(commands)
     return parser
 
@@ -149,67 +154,70 @@ def _add_painting(
         help="picture to write, .png .jpg .webp or .tiff; - writes a PNG to stdout",
     )
     parser.add_argument(
-        "--preset", choices=PRESETS, default="default", help="options to start from"
-    )
-    parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help="VGG19 to use instead of the embedded one"
-    )
-    parser.add_argument(
         "--report", type=Path, metavar="FILE", help="write a JSON report of the run"
     )
     parser.add_argument(
         "--preview-every",
-        type=_seconds,
+        type=seconds,
         metavar="SECONDS",
         help="write the picture so far to the output: after the first step, then at this pace",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
-    options = parser.add_argument_group(
-        "painting", "Defaults are those of the preset `default`; other presets have their own."
+    add_options(parser, without=without, **defaults)
+
+
+def _add_batch(commands: Any) -> None:
+    batch = _command(commands, "batch", "paint many photographs, and go on where a run was cut off")
+    batch.add_argument(
+        "contents",
+        metavar="CONTENTS",
+        help="photographs: a folder, a quoted glob, or a file; or a job file (.csv, .toml) with "
+        "columns content, style, output, mask, preset and any option",
     )
-    for field in dataclasses.fields(StyleConfig):
-        if field.name not in without:
-            _add_field(options, field, defaults.get(field.name, field.default))
-    parser.set_defaults(**defaults)
+    batch.add_argument(
+        "styles", metavar="STYLES", nargs="?", help="paintings: a folder, a quoted glob, or a file"
+    )
+    batch.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder for the pictures"
+    )
+    batch.add_argument(
+        "--pair",
+        choices=("cross", "each"),
+        default="cross",
+        help="every photograph in every style, or each in the style of its place (default: cross)",
+    )
+    batch.add_argument(
+        "--name",
+        default="{content}_{style}.png",
+        help="names of the pictures, with {content} {ext} {style} {index} {size} {seed}; / makes "
+        "folders (default: %(default)s)",
+    )
+    batch.add_argument(
+        "--batch-size", type=_positive, metavar="N", help="pictures at once (default: measured)"
+    )
+    batch.add_argument(
+        "--shard", default="1/1", metavar="I/N", help="do part I of N, for N processes or hosts"
+    )
+    batch.add_argument("--overwrite", action="store_true", help="do again what is done")
+    batch.add_argument("--dry-run", action="store_true", help="show the plan and do nothing")
+    batch.add_argument(
+        "--report",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="write report.html and contact sheets at the end (default: on)",
+    )
+    batch.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="json: events on stdout"
+    )
+    batch.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+    add_init(batch)
+    add_options(batch, without=("init",))
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return seconds
-
-
-def _add_field(group: Any, field: dataclasses.Field, default: Any) -> None:
-    flag = "--" + field.name.replace("_", "-")
-    text = f"{field.metadata['help']} (default: {_shown(field.type, default)})".replace("%", "%%")
-    keywords: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS, "help": text}
-    if isinstance(field.default, bool):
-        group.add_argument(flag, action=argparse.BooleanOptionalAction, **keywords)
-    elif choices := get_args(field.type) if isinstance(field.default, str) else ():
-        group.add_argument(flag, choices=choices, **keywords)
-    else:
-        group.add_argument(flag, metavar=_metavar(field), **keywords)
-
-
-def _metavar(field: dataclasses.Field) -> str:
-    if field.type is Layers:
-        return "LAYER[=W],..."
-    return "N,..." if get_origin(field.type) is tuple else "N"
-
-
-def _shown(kind: Any, value: Any) -> str:
-    """Default of a field as it would be typed."""
-    if kind is Layers:
-        return ",".join(name if w == 1 else f"{name}={w:g}" for name, w in value)
-    if isinstance(value, tuple):
-        return ",".join(map(str, value)) or "none"
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
 
 
 def _add_weights(commands: Any) -> None:

@@ -3,17 +3,21 @@
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
 from jaxstyle import images, pyramid, transfer, vgg19, weights
+from jaxstyle.batch.command import run_batch
+from jaxstyle.batch.jobs import Defaults, check_jobs, find_pictures, pair, read_job_file
+from jaxstyle.batch.ledger import Shard
 from jaxstyle.config import PRESETS, StyleConfig, parse_value
 from jaxstyle.convert import from_keras
 from jaxstyle.errors import ExitCode, WeightsError
 from jaxstyle.files import check_output, file_sha256
 from jaxstyle.job import Inputs, check_outputs, paint_file
 from jaxstyle.options import Init
+from jaxstyle.sources import check_proportions, read_mask, read_style
 
 
 def config_of(args: argparse.Namespace) -> StyleConfig:
@@ -22,12 +26,14 @@ def config_of(args: argparse.Namespace) -> StyleConfig:
     Raises:
       ValueError: a flag's value is not of its type, or outside its range.
     """
+    return dataclasses.replace(PRESETS[args.preset], **flags_of(args))
+
+
+def flags_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Fields of `StyleConfig` that were given as flags."""
     names = [f.name for f in dataclasses.fields(StyleConfig) if f.name in args]
-    values = {
-        name: parse_value(name, value) if isinstance(value, str) else value
-        for name, value in ((name, getattr(args, name)) for name in names)
-    }
-    return dataclasses.replace(PRESETS[args.preset], **values)
+    values = ((name, getattr(args, name)) for name in names)
+    return {n: parse_value(n, value) if isinstance(value, str) else value for n, value in values}
 
 
 def stylize(args: argparse.Namespace) -> int:
@@ -48,17 +54,17 @@ def stylize(args: argparse.Namespace) -> int:
     content = images.read_image(args.content, config.size, alpha=True)
     content, alpha = content[..., :3], content[..., 3:]
     height, width = content.shape[:2]
-    styles = [_read_style(path, (height, width), config) for path in args.styles]
-    masks = [_read_mask(path, (height, width)) for path in args.mask]
+    styles = [read_style(path, (height, width), config) for path in args.styles]
+    masks = [read_mask(path, (height, width)) for path in args.mask]
     start = None if start_path is None else images.read_image(start_path)
     if start_path is not None and start is not None:
-        _check_proportions(start_path, start.shape, (height, width))
+        check_proportions(start_path, start.shape, (height, width))
     return paint_file(
         args,
         config,
         inputs,
         (height, width),
-        lambda params, callback: transfer.stylize(
+        lambda params, callback, resume: transfer.stylize(
             params,
             content,
             styles,
@@ -66,6 +72,7 @@ def stylize(args: argparse.Namespace) -> int:
             callback=callback,
             start=start,
             masks=np.stack(masks) if masks else None,
+            resume=resume,
         ),
         alpha=alpha if alpha.size else None,
     )
@@ -79,13 +86,13 @@ def texture(args: argparse.Namespace) -> int:
     if not 1 / 64 <= args.aspect <= 64:
         raise ValueError(f"`--aspect` is {args.aspect}; it must be between 1/64 and 64.")
     shape = pyramid.fit_shape((1, args.aspect), config.size)
-    styles = [_read_style(path, shape, config) for path in args.styles]
+    styles = [read_style(path, shape, config) for path in args.styles]
     return paint_file(
         args,
         config,
         inputs,
         shape,
-        lambda params, callback: transfer.synthesize_texture(
+        lambda params, callback, _: transfer.synthesize_texture(
             params, styles, config, callback=callback, shape=shape
         ),
     )
@@ -104,7 +111,7 @@ def reconstruct(args: argparse.Namespace) -> int:
         config,
         inputs,
         (height, width),
-        lambda params, callback: transfer.reconstruct(
+        lambda params, callback, _: transfer.reconstruct(
             params, image, layers, config, callback=callback, of=args.of
         ),
     )
@@ -122,31 +129,25 @@ def _start_file(args: argparse.Namespace) -> Path | None:
     return path
 
 
-def _read_style(path: Path, picture: tuple[int, int], config: StyleConfig) -> np.ndarray:
-    """A painting no larger than it will be looked at."""
-    style = images.read_image(path)
-    return images.resize(style, pyramid.style_shape(style.shape, picture, config))
-
-
-def _read_mask(path: Path, picture: tuple[int, int]) -> np.ndarray:
-    pixels = images.read_image(path, alpha=True)
-    mask = pixels[..., :3].mean(axis=-1)
-    if pixels.shape[-1] == 4:
-        mask = mask * pixels[..., 3]
-    _check_proportions(path, mask.shape, picture)
-    if not mask.any():
-        raise ValueError(f"mask {path} is black everywhere, so its style would act nowhere.")
-    return images.resize(mask[..., None], picture)[..., 0]
-
-
-def _check_proportions(path: Path, shape: tuple[int, ...], picture: tuple[int, int]) -> None:
-    fitted = pyramid.fit_shape(shape, max(picture))
-    # Rounding may differ by a pixel.
-    if max(abs(a - b) for a, b in zip(fitted, picture, strict=True)) > 1 + 0.01 * max(picture):
-        raise ValueError(
-            f"{path} is {shape[1]}x{shape[0]}, of other proportions than the picture "
-            f"({picture[1]}x{picture[0]}); crop it to them."
-        )
+def batch(args: argparse.Namespace) -> int:
+    """`jaxstyle batch CONTENTS STYLES -o FOLDER`."""
+    start = _start_file(args)
+    defaults = Defaults(args.preset, flags_of(args), start)
+    defaults.config()
+    shard = Shard.parse(args.shard)
+    source = Path(args.contents)
+    if source.suffix.lower() in (".csv", ".toml"):
+        if args.styles is not None:
+            raise ValueError("a job file names its styles; leave STYLES out.")
+        jobs = read_job_file(source, defaults, args.name)
+    elif args.styles is None:
+        raise ValueError("STYLES is missing; only a job file (.csv, .toml) does without.")
+    else:
+        contents = find_pictures(args.contents, outside=args.output)
+        styles = find_pictures(args.styles, outside=args.output)
+        jobs = pair(contents, styles, defaults, pairing=args.pair, template=args.name)
+    check_jobs(jobs, args.output)
+    return run_batch(args, jobs, shard)
 
 
 def weights_info(args: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from jaxstyle.options import (
     Optimizer,
     Padding,
     Pooling,
+    StyleLoss,
     TVForm,
     check_layers,
     check_option,
@@ -46,6 +47,7 @@ class LossSpec:
     padding: Padding
     dtype: DType
     content_norm: ContentNorm
+    style_loss: StyleLoss
     gram_norm: GramNorm
     tv_form: TVForm
 
@@ -146,6 +148,9 @@ class StyleConfig:
     )
     dtype: DType = _option("float32", "dtype of the features")
     content_norm: ContentNorm = _option("mean", "content loss as a mean or as Gatys' sum")
+    style_loss: StyleLoss = _option(
+        "gram", "what of the style is matched: Gram matrices, or mean and covariance"
+    )
     gram_norm: GramNorm = _option("mean", "Gram loss as a mean or with Gatys' quarter")
     tv_form: TVForm = _option("nine_point", "total variation's neighbors")
 
@@ -192,6 +197,7 @@ class StyleConfig:
             padding=self.padding,
             dtype=self.dtype,
             content_norm=self.content_norm,
+            style_loss=self.style_loss,
             gram_norm=self.gram_norm,
             tv_form=self.tv_form,
         )

@@ -21,14 +21,21 @@ def check_output(path: Path) -> None:
         raise WriteError(f"cannot write {path}: the folder {path.parent} is read-only.")
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, *, parents: bool = False) -> None:
     """Write a file under a temporary name, flush it to the disk, then rename it.
+
+    Args:
+      path: where to; replaced if it is there.
+      data: the file's bytes.
+      parents: make the folder if it is not there.
 
     Raises:
       WriteError: the disk is full, the folder read-only, ...
     """
     partial = path.with_name(f".{os.getpid()}-{threading.get_ident()}.partial")
     try:
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
             file.write(data)
             file.flush()

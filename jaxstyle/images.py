@@ -4,17 +4,18 @@ Pictures come upright (EXIF), in sRGB (ICC profile converted), gray as RGB; they
 written with an sRGB profile, whole or not at all.
 """
 
+import contextlib
 import io
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from jaxstyle.errors import ImageReadError, WriteError
 from jaxstyle.files import check_output, write_bytes
@@ -59,15 +60,36 @@ def read_image(
       ImageReadError: the file is missing, damaged, not a picture, too large or too small.
     """
     path = Path(path)
+    with _opened(path) as file:
+        file.load()
+        pixels = _to_rgba(ImageOps.exif_transpose(file))
+    if size is not None:
+        pixels = _fit(path, pixels, size, enlarge)
+    return pixels if alpha and pixels.shape[-1] == 4 else pixels[..., :3]
+
+
+def read_shape(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Height and width of a picture file, upright, without decoding it.
+
+    Raises:
+      ImageReadError: as for `read_image`, as far as the file's header tells.
+    """
+    with _opened(Path(path)) as file:
+        width, height = file.size
+        turned = file.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    return (width, height) if turned else (height, width)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A picture file; whatever goes wrong with it inside the block is an `ImageReadError`."""
     try:
         with warnings.catch_warnings():
             # Pillow warns at half of the size at which it refuses.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as file:
                 _check_size(path, file.size)
-                file.load()
-                upright = ImageOps.exif_transpose(file)
-                pixels = _to_rgba(upright)
+                yield file
     except ImageReadError:
         raise
     except FileNotFoundError:
@@ -85,9 +107,6 @@ def read_image(
     except Exception as error:
         # Damaged files raise whatever the codec tripped over: OSError, SyntaxError, struct.error.
         raise ImageReadError(f"{path} cannot be read: {_one_line(error)}.") from error
-    if size is not None:
-        pixels = _fit(path, pixels, size, enlarge)
-    return pixels if alpha and pixels.shape[-1] == 4 else pixels[..., :3]
 
 
 def _check_size(path: Path, size: tuple[int, int]) -> None:
@@ -196,6 +215,12 @@ def check_picture(path: Path, shape: Sequence[int] = ()) -> None:
       path: file to write.
       shape: height, width, ..., of the picture if it is known.
     """
+    check_format(path, shape)
+    check_output(path)
+
+
+def check_format(path: Path, shape: Sequence[int] = ()) -> None:
+    """Raise `WriteError` unless the file's ending names a format that holds the shape."""
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise WriteError(f"cannot write {path}: its name must end in {', '.join(FORMATS)}.")
@@ -203,7 +228,6 @@ def check_picture(path: Path, shape: Sequence[int] = ()) -> None:
         raise WriteError(
             f"cannot write {path}: {kind} ends at {_LARGEST[kind]} pixels a side; write a PNG."
         )
-    check_output(path)
 
 
 def encode_image(image: Any, format: str, *, metadata: Mapping[str, str] | None = None) -> bytes:

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import json
-import os
 import platform
 import signal
 import sys
@@ -18,16 +17,15 @@ import jax
 import numpy as np
 
 from jaxstyle import __version__, images, pyramid, weights
+from jaxstyle.cache import use_compilation_cache
+from jaxstyle.checkpoint import Checkpoints
 from jaxstyle.config import StyleConfig
 from jaxstyle.errors import DivergedError, ExitCode, WriteError
 from jaxstyle.files import check_output, file_sha256, write_bytes
 from jaxstyle.paint import Callback, Progress, Result
 from jaxstyle.vgg19 import Params
 
-# The cache of compiled programs is cut to this size, oldest entries first.
-_CACHE_BYTES = 2**30
-
-Paint = Callable[[Params, Callback], Result]
+Paint = Callable[[Params, Callback, Progress | None], Result]
 Plan = list[tuple[tuple[int, int], int]]
 
 
@@ -71,11 +69,11 @@ def paint_file(
 
     Args:
       args: the command's arguments: `command`, `output`, `report`, `weights`,
-        `preview_every`, `quiet`.
+        `preview_every`, `quiet`; `checkpoint` and `checkpoint_every` if the command has them.
       config: what is run, for the record.
       inputs: files that the picture is made of, for the record.
       shape: height and width of the picture.
-      paint: makes the picture from weights and a callback.
+      paint: makes the picture from weights, a callback, and where an earlier run stood.
       alpha: transparency to return with the picture, `[h, w, 1]`.
 
     Raises:
@@ -97,8 +95,15 @@ def paint_file(
         _write(args.output, pixels, metadata)
 
     plan = pyramid.levels(shape, config)
+    checkpoints = None
+    if getattr(args, "checkpoint", None) is not None:
+        checkpoints = Checkpoints(args.checkpoint, origin, config, plan, args.checkpoint_every)
     with _watch(args, plan, save) as watch:
-        result = paint(params, watch)
+        if checkpoints is None:
+            result = paint(params, watch, None)
+        else:
+            with contextlib.closing(checkpoints):
+                result = paint(params, checkpoints.watch(watch), checkpoints.resume)
     losses = np.asarray(result.trace.loss)
     complete = len(losses) == sum(count for _, count in plan)
     if not bool(result.trace.finite[-1]):
@@ -212,27 +217,3 @@ def _provenance(
         "weights": {"file": weights_file.name, "sha256": file_sha256(weights_file)},
         "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
     }
-
-
-def use_compilation_cache() -> None:
-    """Keep compiled programs in the user's cache folder, unless JAX was told of another.
-
-    A second run of the same size then starts sooner. `JAX_COMPILATION_CACHE_DIR` moves
-    the folder, `JAX_ENABLE_COMPILATION_CACHE=false` turns it off.
-    """
-    if jax.config.values["jax_compilation_cache_dir"] is not None:
-        return
-    try:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = Path(base) / "jaxstyle"
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):
-        return  # No home, no cache: only slower.
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    ours = {
-        "jax_compilation_cache_max_size": _CACHE_BYTES,
-        "jax_persistent_cache_min_compile_time_secs": 0.1,
-    }
-    for name, value in ours.items():
-        if name.upper() not in os.environ:
-            jax.config.update(name, value)

@@ -13,7 +13,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxstyle.config import LossSpec, StyleConfig, Weights
-from jaxstyle.losses import content_loss, gram_loss, gram_matrix, total_variation
+from jaxstyle.losses import (
+    Gaussian,
+    Moments,
+    content_loss,
+    gaussian,
+    gram_loss,
+    gram_matrix,
+    moments,
+    total_variation,
+    wasserstein_loss,
+)
 from jaxstyle.regions import coverage, resize_masks
 from jaxstyle.vgg19 import AnyArray, Params, features
 
@@ -25,15 +35,16 @@ class Targets:
 
     Attributes:
       content: the photograph's features, per content layer.
-      style: Gram matrices per style layer. Without masks there is one region, with
-        the styles' matrices averaged in it; with masks one region per style.
+      style: per style layer the Gram matrix, or the `Gaussian` for the loss `wasserstein`.
+        Without masks there is one region, with the styles' moments averaged in it; with masks
+        one region per style.
       masks: weight of each region at each position, per style layer, or `None`.
       shares: weight of each region's loss.
       spec: which layers, and how losses are formed.
     """
 
     content: dict[str, Float[Array, "... _h _w _c"]]
-    style: dict[str, Float[Array, "... regions _c _c"]]
+    style: dict[str, Float[Array, "... regions _c _c"]] | dict[str, Gaussian]
     masks: dict[str, Float[Array, "... regions _h _w"]] | None
     shares: Float[Array, "... regions"]
     spec: LossSpec = field(metadata={"static": True})
@@ -93,16 +104,16 @@ def check_masks(masks: AnyArray | None, styles: int) -> None:
 
 def measure_style(
     params: Params, style: Float[AnyArray, "_h _w 3"], spec: LossSpec
-) -> dict[str, Float[Array, "_c _c"]]:
-    """What is kept of one painting: its Gram matrix at each style layer."""
+) -> dict[str, Moments]:
+    """What is kept of one painting: the moments of its features at each style layer."""
     found = _look(params, style, spec.style_layers, spec)
-    return {name: gram_matrix(features) for name, features in found.items()}
+    return {name: moments(features) for name, features in found.items()}
 
 
 def measure(
     params: Params,
     content: Float[AnyArray, "h w 3"] | None,
-    styles: Sequence[dict[str, Float[Array, "_c _c"]]],
+    styles: Sequence[dict[str, Moments]],
     blend: Float[Array, " styles"],
     masks: Float[AnyArray, "styles mask_h mask_w"] | None,
     spec: LossSpec,
@@ -115,15 +126,24 @@ def measure(
     content_features = {} if content is None else _look(params, content, spec.content_layers, spec)
     stacked = jax.tree.map(lambda *regions: jnp.stack(regions), *styles) if styles else {}
     if masks is None or content is None:
-        style = {name: jnp.einsum("s,sij->ij", blend, g)[None] for name, g in stacked.items()}
-        return Targets(content_features, style, None, jnp.ones(1), spec)
+        blended = jax.tree.map(lambda leaf: jnp.tensordot(blend, leaf, 1)[None], stacked)
+        return Targets(content_features, _style_targets(blended, spec), None, jnp.ones(1), spec)
     masks = jnp.asarray(masks)
     look = partial(_look, layers=spec.style_layers, spec=spec)
     shapes = {name: f.shape for name, f in jax.eval_shape(look, params, content).items()}
     # Departure from Gatys et al. (2017): a region counts by its area. Its Gram matrix
     # is an average, so with equal weights small regions would be painted harder.
     shares = len(styles) * blend * coverage(masks)
-    return Targets(content_features, stacked, resize_masks(masks, shapes), shares, spec)
+    style = _style_targets(stacked, spec)
+    return Targets(content_features, style, resize_masks(masks, shapes), shares, spec)
+
+
+def _style_targets(
+    found: dict[str, Moments], spec: LossSpec
+) -> dict[str, Array] | dict[str, Gaussian]:
+    if spec.style_loss == "wasserstein":
+        return {name: gaussian(m) for name, m in found.items()}
+    return {name: m.second for name, m in found.items()}
 
 
 def total_loss(
@@ -162,14 +182,24 @@ def total_loss(
             for name, target in targets.content.items()
         )
     for name, target in targets.style.items():
-        if targets.masks is None:
-            gram = gram_matrix(found[name])[None]
-        else:
-            gram = jax.vmap(gram_matrix, in_axes=(None, 0))(found[name], targets.masks[name])
-        losses = gram_loss(gram, target, norm=spec.gram_norm)
+        masks = None if targets.masks is None else targets.masks[name]
+        losses = _style_losses(found[name], target, masks, spec)
         terms[f"style/{name}"] = weights.style[name] * jnp.sum(targets.shares * losses)
     terms["tv"] = weights.tv * total_variation(image, form=spec.tv_form)
     return sum(terms.values(), start=jnp.zeros(())), terms
+
+
+def _style_losses(
+    features: Array, target: Array | Gaussian, masks: Array | None, spec: LossSpec
+) -> Float[Array, " regions"]:
+    """Loss of every region at one layer."""
+
+    def loss(target: Array | Gaussian, mask: Array | None) -> Array:
+        if isinstance(target, Gaussian):
+            return wasserstein_loss(features, target, mask)
+        return gram_loss(gram_matrix(features, mask), target, norm=spec.gram_norm)
+
+    return jax.vmap(loss, in_axes=(0, None if masks is None else 0))(target, masks)
 
 
 def _look(

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxstyle import programs, pyramid
 from jaxstyle.config import StyleConfig
+from jaxstyle.losses import Moments
 from jaxstyle.objective import Targets, blend_weights, check_masks
 from jaxstyle.optimize import Info, State
 from jaxstyle.start import prepare
@@ -232,7 +233,7 @@ def _measured(
     shape: tuple[int, int],
 ) -> list[Targets]:
     """Targets of every picture at one level; a painting that several share is measured once."""
-    seen: dict[int, dict[str, Array]] = {}
+    seen: dict[int, dict[str, Moments]] = {}
     targets = []
     for subject, (content, styles), blend in zip(subjects, sources, blends, strict=True):
         spec = subject.config.spec

@@ -15,6 +15,7 @@ from jaxtyping import Array
 from jaxstyle import pyramid
 from jaxstyle.color import with_chroma
 from jaxstyle.config import LossSpec, Method, Weights
+from jaxstyle.losses import Moments
 from jaxstyle.objective import Targets, measure, measure_style, total_loss
 from jaxstyle.optimize import Info, State, averaged, init, make_optimizer, run
 from jaxstyle.options import ColorMode
@@ -70,7 +71,7 @@ def advance(
 @partial(jax.jit, static_argnames=("spec", "shape"))
 def style(
     params: Params, style: Array, *, spec: LossSpec, shape: tuple[int, int]
-) -> dict[str, Array]:
+) -> dict[str, Moments]:
     """`measure_style` of a painting at the size `shape`."""
     return measure_style(params, pyramid.resize(style, shape), spec)
 
@@ -79,7 +80,7 @@ def style(
 def targets(
     params: Params,
     content: Array | None,
-    styles: tuple[dict[str, Array], ...],
+    styles: tuple[dict[str, Moments], ...],
     blend: Array,
     masks: Array | None,
     *,

@@ -4,7 +4,6 @@ Large shapes are moved where the picture is small and steps are cheap; fine stro
 are added where it is large.
 """
 
-import math
 from collections.abc import Sequence
 
 import jax
@@ -54,6 +53,12 @@ def levels(shape: Sequence[float], config: StyleConfig) -> list[tuple[tuple[int,
     return [(size, count) for size, count in plan if min(size) >= needed]
 
 
+def work_done(shape: Sequence[float], config: StyleConfig, step: int) -> float:
+    """Part of a run's work, in pixels, that `step` steps have done."""
+    pixels = [h * w for (h, w), count in levels(shape, config) for _ in range(count)]
+    return sum(pixels[:step]) / sum(pixels)
+
+
 def style_shape(
     style: Sequence[int], picture: Sequence[int], config: StyleConfig
 ) -> tuple[int, int]:
@@ -77,10 +82,11 @@ def carry(
 ) -> State:
     """State at the start of the next level: the average so far, and Adam's moments, resized.
 
-    The step count stays, so that the moments are not taken for young ones. They are scaled
-    with the pixels' share of a mean, which style-transfer-pytorch leaves out: 50 steps
-    after 128 to 256 pixels the loss was 7.1 with and 7.8 without. L-BFGS starts anew:
-    curvature at one size says little of the next.
+    As style-transfer-pytorch does. The step count stays, so that the moments are not taken for
+    young ones. Losses are means, so a pixel's gradient shrinks as pixels become more;
+    the moments are not shrunk with it: the first steps at a size are then small. Shrunk, they
+    are large, and smooth parts of the picture burst into noise that stays. L-BFGS starts
+    anew: curvature at one size says little of the next.
     """
     new = init(resize(averaged(state, decay=decay), shape), optimizer, decay=decay)
     new = new._replace(finite=state.finite)
@@ -89,12 +95,10 @@ def carry(
         return new
     size = (*shape, moments.shape[-1])
     second = optax.tree.get(state.optimizer, "nu")
-    # Losses are means, so a pixel's gradient shrinks as pixels become more.
-    ratio = moments.size / math.prod(size)
     kept = optax.tree.set(
         state.optimizer,
-        mu=ratio * jax.image.resize(moments, size, "cubic"),
+        mu=jax.image.resize(moments, size, "cubic"),
         # Linear interpolation cannot make a second moment negative.
-        nu=ratio**2 * jax.image.resize(second, size, "linear"),
+        nu=jax.image.resize(second, size, "linear"),
     )
     return new._replace(optimizer=kept)

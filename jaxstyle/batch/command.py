@@ -1,0 +1,90 @@
+"""`jaxstyle batch`, once its jobs are known: plan or run, then report."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxstyle import weights
+from jaxstyle.batch.jobs import Job
+from jaxstyle.batch.ledger import Ledger, Shard
+from jaxstyle.batch.plan import memory_bytes, size_batches
+from jaxstyle.batch.progress import plan_line, teller
+from jaxstyle.batch.report import write_report
+from jaxstyle.batch.run import Batch
+from jaxstyle.batch.todo import look
+from jaxstyle.cache import use_compilation_cache
+from jaxstyle.errors import ExitCode, WriteError
+from jaxstyle.files import file_sha256
+from jaxstyle.vgg19 import Params
+
+
+def run_batch(args: argparse.Namespace, jobs: Sequence[Job], shard: Shard) -> ExitCode:
+    """Do the jobs that are not done, or with `--dry-run` say what they are.
+
+    Raises:
+      WriteError: the folder cannot be written, or another process is at work on it.
+    """
+    folder: Path = args.output
+    if folder.exists() and not folder.is_dir():
+        raise WriteError(f"cannot write to {folder}: it is a file; name a folder.")
+    use_compilation_cache()
+    params = weights.load_weights(args.weights)
+    sha256 = file_sha256(weights.weights_path(args.weights))
+    if args.dry_run:
+        return _show_plan(args, shard.of(list(jobs)), folder, params, sha256, shard)
+    with teller(args.log_format, quiet=args.quiet) as tell:
+        batch = Batch(
+            jobs,
+            folder,
+            params,
+            sha256,
+            tell,
+            shard=shard,
+            batch_size=args.batch_size,
+            overwrite=args.overwrite,
+        )
+        code = batch.run()
+    known = [record for record in batch.records if record is not None]
+    if args.report:
+        write_report(folder, shard, batch.jobs, known)
+    if not args.quiet and args.log_format == "text":
+        print(_summary(folder, known, len(batch.jobs)), file=sys.stderr)
+    return code
+
+
+def _summary(folder: Path, records: Sequence[dict[str, Any]], jobs: int) -> str:
+    failed = [record for record in records if record["status"] != "done"]
+    done = len(records) - len(failed)
+    lines = [f"{folder}: {done} of {jobs} pictures done, {len(failed)} failed"]
+    lines += [f"  {record['output']}: {record['error']}" for record in failed[:20]]
+    if len(failed) > 20:
+        lines.append(f"  ... and {len(failed) - 20} more, see report.html and jobs.jsonl")
+    return "\n".join(lines)
+
+
+def _show_plan(
+    args: argparse.Namespace,
+    jobs: Sequence[Job],
+    folder: Path,
+    params: Params,
+    sha256: str,
+    shard: Shard,
+) -> ExitCode:
+    todo = look(jobs, folder, sha256, Ledger(folder, shard), overwrite=args.overwrite)
+    groups, pace = size_batches(todo.groups, params, args.batch_size)
+    print(plan_line(groups, len(jobs), len(todo.done)))
+    for group in groups:
+        height, width = group.shape
+        print(
+            f"  {width}x{height}: {len(group.jobs)} pictures, {group.batch} at once, "
+            f"{group.batch * group.bytes / 2**30:.2f} GiB of {memory_bytes() / 2**30:.0f}"
+        )
+    work = sum(group.work * len(group.jobs) for group in groups)
+    print(f"about {work * pace / 60:.0f} min on {jax.devices()[0].device_kind}")
+    for index, error in todo.failed.items():
+        print(f"  {jobs[index].output}: {error}")
+    return ExitCode.SOME_JOBS_FAILED if todo.failed else ExitCode.OK

@@ -1,0 +1,284 @@
+"""Doing a batch: decode, paint, encode and record, so that nothing done is ever lost.
+
+Files are read ahead and written behind in threads, while the device works. A picture counts
+as done when its file is safe on the disk and its line is in the ledger; a process that is
+killed at any moment, and started again, goes on with what is missing.
+"""
+
+import contextlib
+import errno
+import hashlib
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxstyle import __version__, images, pyramid
+from jaxstyle.batch.jobs import Job
+from jaxstyle.batch.ledger import Ledger, Record, Shard, at_work
+from jaxstyle.batch.load import Loader, Picture
+from jaxstyle.batch.plan import Group, size_batches
+from jaxstyle.batch.progress import Teller
+from jaxstyle.batch.todo import look
+from jaxstyle.errors import DivergedError, ExitCode, JaxstyleError, WriteError
+from jaxstyle.files import write_bytes
+from jaxstyle.paint import Progress
+from jaxstyle.transfer import stylize_batch
+from jaxstyle.vgg19 import Params
+
+# Points of a loss curve that are kept.
+_CURVE = 64
+# What is wrong with one name; any other failure to write would fail every job after it too.
+_OWN_FAULTS = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EILSEQ)
+
+
+class Batch:
+    """One run over a list of jobs.
+
+    Args:
+      jobs: checked by `check_jobs`.
+      folder: where outputs and the ledger go.
+      params: weights from `load_weights`.
+      weights_sha256: of the weights' file.
+      tell: hears what happens.
+      shard: part of the list to do.
+      batch_size: pictures at once; found out by default.
+      overwrite: do again what is done.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        folder: Path,
+        params: Params,
+        weights_sha256: str,
+        tell: Teller,
+        *,
+        shard: Shard,
+        batch_size: int | None = None,
+        overwrite: bool = False,
+    ):
+        self.jobs = shard.of(list(jobs))
+        self.records: list[Record | None] = [None] * len(self.jobs)
+        self._folder, self._params, self._sha256 = folder, params, weights_sha256
+        self._tell, self._shard = tell, shard
+        self._limit, self._overwrite = batch_size, overwrite
+        self._ledger, self._lock = Ledger(folder, shard), threading.Lock()
+        self._stop: ExitCode | None = None
+        self._fault: WriteError | None = None
+        self._work = 0.0
+
+    def run(self) -> ExitCode:
+        """Do what is left, and say how it ended.
+
+        Raises:
+          WriteError: another process is at work on these jobs, or nothing can be written.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with at_work(self._folder, self._shard), _on_signals(self._interrupt):
+            self._todo = look(
+                self.jobs, self._folder, self._sha256, self._ledger, overwrite=self._overwrite
+            )
+            groups, _ = size_batches(self._todo.groups, self._params, self._limit)
+            self._tell.planned(groups, len(self.jobs), len(self._todo.done))
+            for index, record in self._todo.done.items():
+                self.records[index] = record
+            for index, error in self._todo.failed.items():
+                self._fail(index, error)
+            with ThreadPoolExecutor(2, "decode") as readers, ThreadPoolExecutor(2) as writers:
+                for group in groups:
+                    self._run_group(group, readers, writers)
+            if self._fault is not None:
+                raise self._fault
+        if self._stop is not None:
+            return self._stop
+        failed = any(record is None or record["status"] != "done" for record in self.records)
+        return ExitCode.SOME_JOBS_FAILED if failed else ExitCode.OK
+
+    def _run_group(
+        self, group: Group, readers: ThreadPoolExecutor, writers: ThreadPoolExecutor
+    ) -> None:
+        batches = [
+            group.jobs[begin : begin + group.batch]
+            for begin in range(0, len(group.jobs), group.batch)
+        ]
+        loader = Loader(self.jobs, group.shape)
+        ahead: deque[list[Future]] = deque()
+        behind: deque[Future] = deque()
+        for number in range(len(batches)):
+            while len(ahead) < 2 and number + len(ahead) < len(batches):
+                ahead.append([readers.submit(loader, i) for i in batches[number + len(ahead)]])
+            pictures = list(self._loaded(batches[number], ahead.popleft()))
+            if self._stop is not None:
+                break
+            if pictures:
+                for args in self._painted(pictures, group):
+                    behind.append(writers.submit(self._finish, *args))
+            while len(behind) > 2 * group.batch:
+                behind.popleft().result()
+        for future in behind:
+            future.result()
+        for futures in ahead:
+            for future in futures:
+                future.cancel()
+
+    def _loaded(self, indices: Sequence[int], futures: Sequence[Future]) -> Iterator[Picture]:
+        for index, future in zip(indices, futures, strict=True):
+            try:
+                yield future.result()
+            except (JaxstyleError, ValueError) as error:
+                self._fail(index, error)
+
+    def _painted(
+        self, pictures: list[Picture], group: Group
+    ) -> Iterator[tuple[Picture, np.ndarray, Record]]:
+        """Pictures with their results; on too little memory, half as many at once."""
+        room = group.batch
+        while pictures and self._stop is None:
+            now = pictures[:room]
+            try:
+                results = self._paint(now, room, group)
+            except Exception as error:
+                if not ("RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError)):
+                    raise
+                if room == 1:
+                    why = "out of memory; try a smaller size"
+                    self._fail(pictures.pop(0).index, JaxstyleError(why))
+                room = max(1, room // 2)
+                self._tell.say(f"out of memory: now {room} at once")
+                continue
+            yield from results
+            pictures = pictures[room:]
+
+    def _paint(
+        self, pictures: list[Picture], room: int, group: Group
+    ) -> list[tuple[Picture, np.ndarray, Record]]:
+        began, before = time.perf_counter(), self._work
+        # Copies fill up the group's one size; they are not looked at.
+        filled = pictures + [pictures[-1]] * (room - len(pictures))
+        per_step = group.work * len(pictures)
+
+        def callback(progress: Progress) -> bool:
+            done = pyramid.work_done(group.shape, group.config, progress.step)
+            self._work = before + per_step * done
+            self._tell.stepped(self._work, float(np.mean(progress.loss)))
+            return self._stop is not None
+
+        result = stylize_batch(
+            self._params,
+            np.stack([p.content for p in filled]),
+            [p.styles for p in filled],
+            [self.jobs[p.index].config for p in filled],
+            callback=callback,
+            starts=_stacked([p.start for p in filled]),
+            masks=_stacked([p.masks for p in filled]),
+        )
+        if self._stop is not None:
+            return []
+        self._work = before + per_step
+        seconds = (time.perf_counter() - began) / len(pictures)
+        made = []
+        for i, picture in enumerate(pictures):
+            loss, finite = np.asarray(result.trace.loss[i]), bool(result.trace.finite[i, -1])
+            if not finite:
+                self._fail(
+                    picture.index,
+                    DivergedError("the loss left the finite numbers; lower the learning rate."),
+                )
+                continue
+            terms = {name: float(values[i, -1]) for name, values in result.trace.terms.items()}
+            told = {
+                "seconds": round(seconds, 3),
+                "steps": len(loss),
+                "loss": float(loss[-1]),
+                "terms": terms,
+                "curve": [float(f"{x:.4g}") for x in loss[:: max(1, len(loss) // _CURVE)]],
+            }
+            made.append((picture, np.asarray(result.image[i]), told))
+        return made
+
+    def _finish(self, picture: Picture, image: np.ndarray, made: Record) -> None:
+        """Write a result, then its record."""
+        output = self._folder / self.jobs[picture.index].output
+        try:
+            pixels = images.resize(image, picture.shape)
+            if picture.alpha is not None:
+                pixels = np.concatenate([pixels, picture.alpha], axis=-1)
+            images.check_format(output, picture.shape)
+            metadata = {"Software": f"jaxstyle {__version__}"}
+            data = images.encode_image(
+                pixels, images.FORMATS[output.suffix.lower()], metadata=metadata
+            )
+            write_bytes(output, data, parents=True)
+        except WriteError as error:
+            self._fail(picture.index, error)
+            return
+        height, width = picture.shape
+        sha256 = hashlib.sha256(data).hexdigest()
+        extra = {"width": width, "height": height, "output_sha256": sha256}
+        self._record(picture.index, {"status": "done", **extra, **made})
+
+    def _fail(self, index: int, error: Exception) -> None:
+        self._record(index, {"status": "failed", "error": " ".join(str(error).split())})
+        if (
+            isinstance(error, WriteError)
+            and getattr(error.__cause__, "errno", 0) not in _OWN_FAULTS
+        ):
+            self._halt(error)
+
+    def _record(self, index: int, outcome: Record) -> None:
+        job, hashes = self.jobs[index], self._todo.hashes.get(index)
+        record = {
+            "output": job.output,
+            "job": hashes[1] if hashes else None,
+            **outcome,
+            "inputs": hashes[0] if hashes else {"content": [{"file": job.content.name}]},
+            "jaxstyle": __version__,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        with self._lock:
+            self.records[index] = record
+            try:
+                self._ledger.append(record)
+            except WriteError as error:
+                self._halt(error)
+            self._tell.finished(record)
+
+    def _halt(self, error: WriteError) -> None:
+        """Stop: what cannot be kept need not be made."""
+        if self._stop is None:
+            self._stop, self._fault = ExitCode.CANNOT_WRITE, error
+
+    def _interrupt(self) -> None:
+        self._stop = self._stop or ExitCode.INTERRUPTED
+
+
+def _stacked(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """Arrays as one, if the pictures of the group have them."""
+    there = [array for array in arrays if array is not None]
+    return np.stack(there) if there else None
+
+
+@contextlib.contextmanager
+def _on_signals(interrupt: Callable[[], None]) -> Iterator[None]:
+    """Have Ctrl-C and a scheduler's SIGTERM call `interrupt`; a second one does as before."""
+    before: dict[int, Any] = {}
+
+    def handle(number: int, _: Any) -> None:
+        interrupt()
+        signal.signal(number, before[number])
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
