@@ -232,6 +232,8 @@ def _number(f: dataclasses.Field, kind: type, value: Any) -> Any:
 
 
 def _check(f: dataclasses.Field, value: Any) -> None:
+    if f.type is bool and not isinstance(value, bool):
+        raise ValueError(f"`{f.name}` is {value!r}; it must be true or false.")
     if get_origin(f.type) is Literal:
         check_option(f.name, value, f.type)
     for number in value if isinstance(value, tuple) else (value,):

@@ -7,6 +7,7 @@ on the photograph and the paintings, `total_loss` how an image is compared.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,19 +35,21 @@ class Targets:
     """What an image is compared with: a pytree of arrays with a static `spec`.
 
     Attributes:
-      content: the photograph's features, per content layer.
-      style: per style layer the Gram matrix, or the `Gaussian` for the loss `wasserstein`.
-        Without masks there is one region, with the styles' moments averaged in it; with masks
-        one region per style.
-      masks: weight of each region at each position, per style layer, or `None`.
-      shares: weight of each region's loss.
+      content: the photograph's features, per content layer: `[..., h_l, w_l, c_l]`.
+      style: per style layer the Gram matrix `[..., regions, c_l, c_l]`, or the `Gaussian` for
+        the loss `wasserstein`. Without masks there is one region, with the styles'
+        moments averaged in it; with masks one region per style.
+      masks: weight of each region at each position, per style layer, `[..., regions, h_l, w_l]`,
+        or `None`.
+      shares: weight of each region's loss, `[..., regions]`.
       spec: which layers, and how losses are formed.
     """
 
-    content: dict[str, Float[Array, "... _h _w _c"]]
-    style: dict[str, Float[Array, "... regions _c _c"]] | dict[str, Gaussian]
-    masks: dict[str, Float[Array, "... regions _h _w"]] | None
-    shares: Float[Array, "... regions"]
+    # JAX fills trees with placeholders too: their leaves are of no one type.
+    content: dict[str, Any]
+    style: dict[str, Any]
+    masks: dict[str, Any] | None
+    shares: Any
     spec: LossSpec = field(metadata={"static": True})
 
 

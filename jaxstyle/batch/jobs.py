@@ -88,7 +88,9 @@ def find_pictures(source: str, *, outside: Path | None = None) -> list[Path]:
         # `Path.glob` follows no links to folders, so that a loop of them ends.
         root = Path(path.anchor) if path.anchor else Path()
         found = [p for p in root.glob(str(path.relative_to(root))) if not p.is_dir()]
-        found = [p for p in found if _is_picture(p) or path.suffix not in ("", ".*")]
+        # Whoever names an ending means it.
+        named = path.suffix not in ("", ".*")
+        found = [p for p in found if _is_picture(p) or (named and not p.name.startswith("."))]
     elif path.exists() or path.is_symlink():
         return [path]
     else:

@@ -5,9 +5,7 @@ import os
 import time
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -98,10 +96,8 @@ def batch_size(count: int, limit: int) -> int:
     All batches of a group have one size, so that they share a program; the last is
     filled with copies.
     """
-    for size in range(min(count, limit), 1, -1):
-        if -(-count // size) * size - count <= _PADDING * count:
-            return size
-    return 1
+    sizes = (math.ceil(count / batches) for batches in range(math.ceil(count / limit), count + 1))
+    return next(s for s in sizes if math.ceil(count / s) * s - count <= _PADDING * count)
 
 
 def size_batches(
@@ -132,43 +128,27 @@ def size_batches(
 
 
 def _measure(params: Params, config: StyleConfig) -> tuple[float, float]:
-    """Bytes per pixel, and seconds per pixel and step, of a small picture."""
+    """Bytes per pixel, and seconds per pixel and step, of a small gray picture."""
     side = min(config.size, 128)
-    args, keywords = abstract_advance(params, config, (side, side))
-    compiled = programs.advance.lower(*args, **keywords).compile()
-    analysis = compiled.memory_analysis()
-    # Some backends have no such analysis.
-    bytes_ = analysis.temp_size_in_bytes + analysis.output_size_in_bytes if analysis else 0
-    params_, *rest = args
-    concrete = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), rest)
-    times = []
+    spec, method = config.spec, config.method
+    image = jnp.full((side, side, 3), 0.5)
+    seen = programs.style(params, image, spec=spec, shape=(side, side))
+    content = image if spec.content_layers else None
+    blend = jnp.ones(1)
+    targets = programs.targets(params, content, (seen,), blend, None, spec=spec, shape=(side, side))
+    rates = programs.Rates(config.weights, config.learning_rate, config.average)
+    state = programs.first_state(image, rates, method=method, batched=False)
+    trees = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (targets, rates, state))
+    one = programs.advance.lower(params, *trees, 1, method=method, length=32, batched=True)
+    compiled = one.compile()
+    analysis, times = compiled.memory_analysis(), []
     for _ in range(3):
         began = time.perf_counter()
-        jax.block_until_ready(compiled(params_, *concrete))
+        jax.block_until_ready(compiled(params, *trees, 1))
         times.append(time.perf_counter() - began)
+    # Some backends have no such analysis.
+    bytes_ = analysis.temp_size_in_bytes + analysis.output_size_in_bytes if analysis else 0
     return bytes_ / side**2, float(np.median(times)) / side**2
-
-
-def abstract_advance(
-    params: Params, config: StyleConfig, shape: tuple[int, int], batch: int = 1
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments of `programs.advance` for a batch of pictures, with shapes instead of arrays."""
-    image = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
-    blend = jax.ShapeDtypeStruct((1,), jnp.float32)
-    spec, method = config.spec, config.method
-    gram = jax.eval_shape(partial(programs.style, spec=spec, shape=shape), params, image)
-    targets = jax.eval_shape(
-        partial(programs.targets, spec=spec, shape=shape), params, image, (gram,), blend, None
-    )
-    rates = jax.tree.map(
-        jnp.asarray, programs.Rates(config.weights, config.learning_rate, config.average)
-    )
-    first = partial(programs.first_state, method=method, batched=False)
-    state = jax.eval_shape(first, image, rates)
-    lead = lambda leaf: jax.ShapeDtypeStruct((batch, *leaf.shape), leaf.dtype)  # noqa: E731
-    targets, rates, state = (jax.tree.map(lead, tree) for tree in (targets, rates, state))
-    steps = jax.ShapeDtypeStruct((), jnp.int32)
-    return (params, targets, rates, state, steps), {"method": method, "length": 32, "batched": True}
 
 
 def memory_bytes() -> int:

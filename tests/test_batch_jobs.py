@@ -1,0 +1,206 @@
+import os
+
+import pytest
+
+from jaxstyle.batch.jobs import (
+    Defaults,
+    check_jobs,
+    find_pictures,
+    output_name,
+    pair,
+    read_job_file,
+)
+from jaxstyle.config import PRESETS, StyleConfig
+from jaxstyle.errors import ImageReadError
+
+DEFAULTS = Defaults("default", {})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("b.jpg", "a.PNG", "notes.txt", ".hidden.jpg", "deep/c.webp"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+    return tmp_path
+
+
+def names(paths):
+    return [path.name for path in paths]
+
+
+def test_a_folder_gives_its_own_pictures_in_order(folder):
+    assert names(find_pictures(str(folder))) == ["a.PNG", "b.jpg"]
+
+
+def test_a_glob_goes_as_deep_as_it_says(folder):
+    assert names(find_pictures(f"{folder}/*.jpg")) == ["b.jpg"]
+    assert names(find_pictures(f"{folder}/**/*")) == ["a.PNG", "b.jpg", "c.webp"]
+
+
+def test_a_glob_may_be_relative(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert names(find_pictures("deep/*")) == ["c.webp"]
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_itself(folder):
+    odd = folder / "odd[1].jpg"
+    odd.write_bytes(b"x")
+    assert find_pictures(str(odd)) == [odd]
+
+
+def test_loops_of_links_end(folder):
+    (folder / "deep" / "loop").symlink_to(folder)
+    (folder / "self.jpg").symlink_to(folder / "self.jpg")
+    assert names(find_pictures(f"{folder}/**/*.webp")) == ["c.webp"]
+    assert "self.jpg" in names(find_pictures(str(folder)))
+
+
+def test_results_are_no_photographs(folder):
+    (folder / "out").mkdir()
+    (folder / "out" / "b_style.png").write_bytes(b"x")
+    found = find_pictures(f"{folder}/**/*", outside=folder / "out")
+    assert names(found) == ["a.PNG", "b.jpg", "c.webp"]
+    with pytest.raises(ImageReadError, match="but results of this batch"):
+        find_pictures(str(folder / "out"), outside=folder / "out")
+
+
+@pytest.mark.parametrize("source", ["missing", "missing/*.jpg", "empty"])
+def test_nothing_found_is_an_error(tmp_path, source):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ImageReadError, match=r"does not exist|holds no picture"):
+        find_pictures(str(tmp_path / source))
+
+
+def test_every_photograph_in_every_style(folder):
+    contents = find_pictures(str(folder))
+    jobs = pair(contents, contents, DEFAULTS)
+    assert [job.output for job in jobs] == ["a_a.png", "a_b.png", "b_a.png", "b_b.png"]
+
+
+def test_each_photograph_in_the_style_of_its_place(folder):
+    contents = find_pictures(str(folder))
+    jobs = pair(contents, contents[::-1], DEFAULTS, pairing="each", template="{style}/{index}.jpg")
+    assert [job.output for job in jobs] == ["b/1.jpg", "a/2.jpg"]
+    with pytest.raises(ValueError, match="2 photographs and 1 styles"):
+        pair(contents, contents[:1], DEFAULTS, pairing="each")
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{nonsense}.png", "its fields may be"),
+        ("{content", "its fields may be"),
+        ("{content.parent}.png", "its fields may be"),
+        ("../{content}.png", "leaves the output's folder"),
+        ("/tmp/{content}.png", "leaves the output's folder"),
+        ("a/../../{content}.png", "leaves the output's folder"),
+        ("{content}.exe", r"must end in \.png"),
+        ("contact_sheet_{index}.png", "keeps for itself"),
+    ],
+)
+def test_names_that_cannot_be_are_named(tmp_path, template, message):
+    with pytest.raises(ValueError, match=message):
+        output_name(template, tmp_path / "a.jpg", [tmp_path / "s.jpg"], 1, StyleConfig())
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_a_table_sets_any_option_of_a_job(tmp_path):
+    table = write(
+        tmp_path / "jobs.csv",
+        "content,style,output,mask,preset,steps,style_layers,clamp,init\n"
+        'a.jpg,s.jpg,one.png,,,"5,3","relu1_1=4,relu2_1",no,noise\n'
+        "\n"
+        "a.jpg,s.jpg; t.jpg,,m.png;n.png,classic,,,,start.png\n",
+    )
+    one, two = read_job_file(table, Defaults("default", {"size": 64}))
+    assert one.output == "one.png"
+    assert one.config.steps == (5, 3)
+    assert one.config.style_layers == (("relu1_1", 4.0), ("relu2_1", 1.0))
+    assert one.config.clamp is False
+    assert (one.config.init, one.start) == ("noise", None)
+    assert two.styles == (tmp_path / "s.jpg", tmp_path / "t.jpg")
+    assert two.masks == (tmp_path / "m.png", tmp_path / "n.png")
+    assert two.start == tmp_path / "start.png"
+    assert two.output == "a_s+t.png"
+    assert two.config.optimizer == PRESETS["classic"].optimizer
+    assert one.config.size == two.config.size == 64
+
+
+def test_a_toml_file_has_types_and_defaults(tmp_path):
+    table = write(
+        tmp_path / "jobs.toml",
+        '[defaults]\nstyle = "s.jpg"\nsize = 32\n'
+        '[[job]]\ncontent = "a.jpg"\nstyle_layers = {relu1_1 = 2}\nclamp = false\n'
+        '[[job]]\ncontent = "b.jpg"\nstyle = ["s.jpg", "t.jpg"]\nsize = 48\n',
+    )
+    one, two = read_job_file(table, DEFAULTS)
+    assert one.config == StyleConfig(size=32, style_layers={"relu1_1": 2}, clamp=False)
+    assert (two.config.size, len(two.styles)) == (48, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("j.csv", "content,stile\na,b\n", "line 2: unknown column 'stile'; did you mean 'style'"),
+        ("j.csv", "content,style\na.jpg,\n", "line 2: it has no 'style'"),
+        ("j.csv", "content,style,size\na,b,big\n", "line 2: `size` is 'big'"),
+        ("j.csv", "content,style,size\na,b,3\n", "line 2: `size` is 3; it must be at least 16"),
+        ("j.csv", "content,style\na,b,c\n", "line 2: more cells than the header"),
+        ("j.csv", "content,style,preset\na,b,c\n", "line 2: `preset` is 'c'"),
+        ("j.csv", "content,style,output\na,b,../c.png\n", "line 2: .* leaves the output's folder"),
+        ("j.csv", "content,style,mask\na,b,c;d\n", "line 2: 2 masks for 1 styles"),
+        ("j.csv", "content,style,optimizer\na,b,sgd\n", "(?s)line 2: .*optimizer"),
+        ("j.csv", "content,style\n", "holds no jobs"),
+        ("j.csv", "", "holds no jobs"),
+        ("j.toml", "job = 3\n", r"must hold \[\[job\]\]"),
+        ("j.toml", "[[job]\n", "j.toml: "),
+        ("j.toml", '[[job]]\ncontent="a"\nstyle="b"\nsize=[1]\n', "job 1: "),
+        ("j.toml", '[[job]]\ncontent="a"\nstyle="b"\nclamp="maybe"\n', "job 1: `clamp` is 'maybe'"),
+        ("j.toml", '[[job]]\ncontent="a"\nstyle="b"\nclamp=3\n', "(?s)job 1: .*clamp"),
+        ("j.toml", '[[job]]\ncontent="a"\nstyle="b"\nsteps=["x"]\n', "job 1: "),
+    ],
+)
+def test_errors_in_a_table_name_the_place(tmp_path, name, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_job_file(write(tmp_path / name, text), DEFAULTS)
+
+
+def test_a_table_that_is_no_text_is_an_error(tmp_path):
+    path = tmp_path / "jobs.csv"
+    path.write_bytes(b"content,style\n\xff\xfe,b\n")
+    with pytest.raises(ValueError, match="is not UTF-8"):
+        read_job_file(path, DEFAULTS)
+    with pytest.raises(ImageReadError, match="cannot read"):
+        read_job_file(tmp_path / "missing.csv", DEFAULTS)
+
+
+def test_two_jobs_with_one_output_are_an_error(folder):
+    (folder / "b.png").write_bytes(b"x")
+    jobs = pair(find_pictures(str(folder)), [folder / "b.jpg"], DEFAULTS)
+    with pytest.raises(ValueError, match=r"would both be 'b_b.png'; tell them apart by --name"):
+        check_jobs(jobs, folder / "out")
+
+
+def test_an_output_that_is_an_input_is_an_error(folder):
+    jobs = pair([folder / "b.jpg"], [folder / "b.jpg"], DEFAULTS, template="{content}.jpg")
+    with pytest.raises(ValueError, match="would overwrite an input"):
+        check_jobs(jobs, folder)
+
+
+def test_missing_inputs_are_found_before_the_work(tmp_path):
+    table = write(tmp_path / "jobs.csv", "content,style\na.jpg,s.jpg\nb.jpg,s.jpg\n")
+    with pytest.raises(ImageReadError, match=r"a.jpg does not exist \(and 2 more\)"):
+        check_jobs(read_job_file(table, DEFAULTS), tmp_path / "out")
+
+
+def test_names_that_are_not_utf8_are_kept(tmp_path):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    (tmp_path / name).write_bytes(b"x")
+    (found,) = find_pictures(str(tmp_path))
+    (job,) = pair([found], [found], DEFAULTS)
+    assert os.fsencode(job.output) == b"caf\xe9_caf\xe9.png"
