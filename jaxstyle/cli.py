@@ -193,7 +193,10 @@ def _add_batch(commands: Any) -> None:
         "folders (default: %(default)s)",
     )
     batch.add_argument(
-        "--batch-size", type=_positive, metavar="N", help="pictures at once (default: measured)"
+        "--batch-size",
+        type=_positive,
+        metavar="N",
+        help="pictures at once on a device (default: as memory allows; 1 on a CPU)",
     )
     batch.add_argument(
         "--shard", default="1/1", metavar="I/N", help="do part I of N, for N processes or hosts"

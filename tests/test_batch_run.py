@@ -232,6 +232,20 @@ def test_too_little_memory_for_one_fails_it(folders, monkeypatch):
     assert {r["error"] for r in records(folders).values()} == {"out of memory; try a smaller size"}
 
 
+def test_several_devices_share_a_batch(folders):
+    assert main(argv(folders, "--batch-size", "1")) == 0
+    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    command = [sys.executable, "-m", "jaxstyle.cli", *argv(folders, out="two")]
+    run = subprocess.run(
+        [*command, "--log-format", "json"], capture_output=True, env=env, check=True
+    )
+    plan = json.loads(run.stdout.splitlines()[0])
+    assert {group["batch"] for group in plan["groups"]} == {2}
+    for name in pictures(folders):
+        one, two = (np.asarray(opened(folders / out / name), np.int32) for out in ("out", "two"))
+        assert np.abs(one - two).max() <= 1
+
+
 def test_a_dry_run_writes_nothing(folders, capsys):
     assert main(argv(folders, "--dry-run")) == 0
     out = capsys.readouterr().out

@@ -55,7 +55,7 @@ class Group:
       shape: height and width of the work.
       config: a configuration of the group; the others differ in numbers alone.
       jobs: indices of the jobs.
-      batch: number of pictures at once.
+      batch: number of pictures at once, on all devices together.
       bytes: memory that one picture takes in the loop, as the compiler says.
     """
 
@@ -111,7 +111,7 @@ def size_batches(
     Args:
       groups: from `make_groups`.
       params: weights from `load_weights`.
-      limit: batch size to use instead, where the group is large enough.
+      limit: pictures at once on a device to use instead, where the group is large enough.
     """
     measured: dict[Hashable, tuple[float, float]] = {}
     sized, seconds = [], 0.0
@@ -123,7 +123,10 @@ def size_batches(
         need = int(per_pixel * math.prod(group.shape))
         fits = max(1, int(0.8 * memory_bytes() // max(need, 1)))
         most = limit or (1 if jax.default_backend() == "cpu" else min(fits, _LARGEST))
-        sized.append(replace(group, batch=batch_size(len(group.jobs), most), bytes=need))
+        # Every device takes as many as the others.
+        devices = jax.local_device_count()
+        each = batch_size(math.ceil(len(group.jobs) / devices), most)
+        sized.append(replace(group, batch=devices * each, bytes=need))
     return sized, seconds
 
 
@@ -152,7 +155,7 @@ def _measure(params: Params, config: StyleConfig) -> tuple[float, float]:
 
 
 def memory_bytes() -> int:
-    """Memory that a batch may use: the device's, or what the machine and its limits leave."""
+    """Memory that a device's part of a batch may use: its own, or what the machine leaves."""
     stats = jax.devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)

@@ -17,7 +17,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxstyle import __version__, images, pyramid
 from jaxstyle.batch.jobs import Job
@@ -147,10 +149,13 @@ class Batch:
             except Exception as error:
                 if not ("RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError)):
                     raise
-                if room == 1:
+                least = jax.local_device_count()
+                if room == least:
                     why = "out of memory; try a smaller size"
-                    self._fail(pictures.pop(0).index, JaxstyleError(why))
-                room = max(1, room // 2)
+                    for picture in now:
+                        self._fail(picture.index, JaxstyleError(why))
+                    pictures = pictures[room:]
+                room = max(1, room // 2 // least) * least
                 self._tell.say(f"out of memory: now {room} at once")
                 continue
             yield from results
@@ -178,6 +183,7 @@ class Batch:
             callback=callback,
             starts=_stacked([p.start for p in filled]),
             masks=_stacked([p.masks for p in filled]),
+            sharding=_over_devices(),
         )
         if self._stop is not None:
             return []
@@ -263,6 +269,14 @@ def _stacked(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
     """Arrays as one, if the pictures of the group have them."""
     there = [array for array in arrays if array is not None]
     return np.stack(there) if there else None
+
+
+def _over_devices() -> NamedSharding | None:
+    """Pictures laid over all devices of this process, if there are several."""
+    devices = np.array(jax.local_devices())
+    return (
+        NamedSharding(Mesh(devices, "batch"), PartitionSpec("batch")) if devices.size > 1 else None
+    )
 
 
 @contextlib.contextmanager

@@ -86,7 +86,8 @@ def _nuclear_norm(y: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 nuclear_norm.defvjp(_nuclear_norm, lambda polar, g: (g[..., None, None] * polar,))
 
-STEPS = 15
+# Enough for singular values down to 1/500 of the norm; what is smaller is damped.
+_STEPS = 15
 
 
 def _roots(m: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -98,12 +99,12 @@ def _roots(m: jax.Array) -> tuple[jax.Array, jax.Array]:
     norm = jnp.maximum(jnp.linalg.norm(m, axis=(-2, -1), keepdims=True), 1e-30)
     one = jnp.eye(m.shape[-1], dtype=m.dtype)
 
-    def step(_: int, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def step(_: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         y, z = pair
         correction = 1.5 * one - 0.5 * matmul(z, y)
         return matmul(y, correction), matmul(correction, z)
 
-    y, z = jax.lax.fori_loop(0, STEPS, step, (m / norm, jnp.broadcast_to(one, m.shape)))
+    y, z = jax.lax.fori_loop(0, _STEPS, step, (m / norm, jnp.broadcast_to(one, m.shape)))
     return y * jnp.sqrt(norm), z / jnp.sqrt(norm)
 
 
