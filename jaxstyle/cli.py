@@ -113,7 +113,7 @@ def _parser() -> _Parser:
         "--of",
         choices=("content", "style"),
         default="content",
-        help="read features or Gram matrices (default: content)",
+        help="read features or their statistics (default: content)",
     )
     _add_painting(
         reconstruct, without=("content_layers", "style_layers", "color", "blend"), tv_weight=0.0

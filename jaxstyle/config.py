@@ -101,7 +101,7 @@ class StyleConfig:
         "layers that hold the style",
     )
     content_weight: float = _option(1.0, "α, coefficient of the content loss", low=0)
-    style_weight: float = _option(20.0, "β, coefficient of the style loss", low=0)
+    style_weight: float = _option(8.0, "β, coefficient of the style loss", low=0)
     tv_weight: float = _option(50.0, "γ, coefficient of the total variation", low=0)
     blend: tuple[float, ...] = _option(
         (), "relative weight of each of several styles; empty for equal ones", low=0
@@ -118,11 +118,11 @@ class StyleConfig:
         "content",
         "where to start: the photograph, white noise, noise with the style's colors, mid-gray",
     )
-    init_noise: float = _option(
-        # Where a photograph is smooth no texture can start to grow, and the few spots where it
-        # can are burnt to bring the Gram matrices up.
-        0.15,
-        "deviation of the noise added to a start from the photograph, so that texture grows "
+    noise: float = _option(
+        # A picture enlarged is smooth, and texture grows where some is already: a few spots would
+        # be driven to splinters before the rest has any.
+        0.05,
+        "deviation of the noise added at the start of every size, so that texture grows "
         "everywhere at once",
         low=0,
     )
@@ -134,7 +134,7 @@ class StyleConfig:
     line_search: bool = _option(False, "L-BFGS: search the step's length instead of fixing it")
     average: float = _option(
         # Longer averages lag behind a descent this short: with 0.9 the picture's loss was 29 %
-        # above the last iterate's, with 0.8 3 % (256 px, 40 steps, step size 0.1).
+        # above the last iterate's, with 0.8 3 % (Gram loss, 256 px, 40 steps, step size 0.1).
         0.8,
         "decay of the average over iterates that becomes the picture; 0 for the last",
         low=0,
@@ -149,7 +149,9 @@ class StyleConfig:
     dtype: DType = _option("float32", "dtype of the features")
     content_norm: ContentNorm = _option("mean", "content loss as a mean or as Gatys' sum")
     style_loss: StyleLoss = _option(
-        "gram", "what of the style is matched: Gram matrices, or mean and covariance"
+        # Gram matrices mix mean and spread: a few strong spots make up for a pale picture.
+        "wasserstein",
+        "what of the style is matched: Gram matrices, or mean and covariance",
     )
     gram_norm: GramNorm = _option("mean", "Gram loss as a mean or with Gatys' quarter")
     tv_form: TVForm = _option("nine_point", "total variation's neighbors")
@@ -288,7 +290,8 @@ PRESETS: dict[str, StyleConfig] = {
         average=0.0,
         init="noise",
         style_layers=dict.fromkeys(GATYS_STYLE_LAYERS, 1.0),
-        style_weight=60.0,
+        style_loss="gram",
+        style_weight=200.0,
         tv_weight=20.0,
         pooling="average",
         padding="zeros",

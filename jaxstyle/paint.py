@@ -39,6 +39,11 @@ class Subject(NamedTuple):
     start: AnyArray | None = None
     masks: AnyArray | None = None
 
+    @property
+    def random_key(self) -> PRNGKeyArray:
+        """The key that was given, or the one of the configuration's seed."""
+        return jax.random.key(self.config.seed) if self.key is None else self.key
+
 
 class Progress(NamedTuple):
     """What a callback is told between chunks of steps; given back, a run goes on from it.
@@ -113,12 +118,7 @@ def paint(
         source, start = _prepared(subject, blend, plan[0][0])
         sources.append(source)
         starts.append(start)
-    rates = gather(
-        [
-            programs.Rates(s.config.weights, s.config.learning_rate, s.config.average)
-            for s in subjects
-        ]
-    )
+    rates = gather([programs.Rates.of(s.config) for s in subjects])
     originals = gather([s.content for s in subjects]) if config.color == "luminance" else None
     picture = partial(
         programs.picture,
@@ -138,8 +138,9 @@ def paint(
     for level, (size, count) in enumerate(plan):
         left = min(count, first + count - done)
         if level and left == count and not stopped:
+            keys = gather([jax.random.fold_in(s.random_key, level) for s in subjects])
             state = programs.next_state(
-                state, rates, method=config.method, shape=size, batched=batched
+                keys, state, rates, method=config.method, shape=size, batched=batched
             )
         first += count
         if left <= 0 or stopped:
@@ -212,12 +213,12 @@ def _prepared(
     own = config.color == "style"
     seen = not own or config.init == "statistics"
     content, styles, image = prepare(
-        jax.random.key(config.seed) if subject.key is None else subject.key,
+        subject.random_key,
         subject.content,
         subject.styles if seen else (),
         blend,
         subject.start,
-        config.init_noise,
+        config.noise,
         init=config.init,
         color=config.color,
         shape=shape,

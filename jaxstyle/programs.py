@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import jax
 import optax
-from jaxtyping import Array
+from jaxtyping import Array, PRNGKeyArray
 
 from jaxstyle import pyramid
 from jaxstyle.color import with_chroma
-from jaxstyle.config import LossSpec, Method, Weights
+from jaxstyle.config import LossSpec, Method, StyleConfig, Weights
 from jaxstyle.losses import Moments
 from jaxstyle.objective import Targets, measure, measure_style, total_loss
 from jaxstyle.optimize import Info, State, averaged, init, make_optimizer, run
@@ -28,6 +28,12 @@ class Rates(NamedTuple):
     weights: Weights
     learning_rate: float
     average: float
+    noise: float
+
+    @classmethod
+    def of(cls, config: StyleConfig) -> "Rates":
+        """The numbers of `config`."""
+        return cls(config.weights, config.learning_rate, config.average, config.noise)
 
 
 def _optimizer(
@@ -104,15 +110,22 @@ def first_state(image: Array, rates: Rates, *, method: Method, batched: bool) ->
 
 @partial(jax.jit, static_argnames=("method", "shape", "batched"))
 def next_state(
-    state: State, rates: Rates, *, method: Method, shape: tuple[int, int], batched: bool
+    keys: PRNGKeyArray,
+    state: State,
+    rates: Rates,
+    *,
+    method: Method,
+    shape: tuple[int, int],
+    batched: bool,
 ) -> State:
     """State at the start of the next level, of the size `shape`."""
 
-    def carried(state: State, rates: Rates) -> State:
+    def carried(key: PRNGKeyArray, state: State, rates: Rates) -> State:
         optimizer = _optimizer(method, rates.learning_rate)
-        return pyramid.carry(state, shape, optimizer, decay=rates.average)
+        noise, decay = rates.noise, rates.average
+        return pyramid.carry(state, shape, optimizer, key=key, noise=noise, decay=decay)
 
-    return _over(batched, carried)(state, rates)
+    return _over(batched, carried)(keys, state, rates)
 
 
 @partial(jax.jit, static_argnames=("color", "shape", "batched"))

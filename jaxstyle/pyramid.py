@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxstyle.config import StyleConfig
 from jaxstyle.optimize import State, averaged, init
@@ -27,6 +27,13 @@ def resize(image: Float[Array, "_h _w c"], shape: Sequence[int]) -> Float[Array,
     """Image at another size: antialiased cubic interpolation, clipped to [0, 1]."""
     image = jax.image.resize(image, (*shape[:2], image.shape[-1]), "cubic")
     return jnp.clip(image, 0, 1)
+
+
+def add_noise(
+    key: PRNGKeyArray, image: Float[Array, "h w c"], deviation: float | Float[Array, ""]
+) -> Float[Array, "h w c"]:
+    """Image with white noise on it, clipped to [0, 1]."""
+    return jnp.clip(image + deviation * jax.random.normal(key, image.shape), 0, 1)
 
 
 def levels(shape: Sequence[float], config: StyleConfig) -> list[tuple[tuple[int, int], int]]:
@@ -78,9 +85,14 @@ def carry(
     shape: tuple[int, int],
     optimizer: optax.GradientTransformationExtraArgs,
     *,
+    key: PRNGKeyArray,
+    noise: float | Float[Array, ""] = 0.0,
     decay: float | Float[Array, ""] = 0.0,
 ) -> State:
     """State at the start of the next level: the average so far, and Adam's moments, resized.
+
+    A little noise of deviation `noise` is added: an enlarged picture is smooth, and texture
+    grows fastest where some is already.
 
     As style-transfer-pytorch does. The step count stays, so that the moments are not taken for
     young ones. Losses are means, so a pixel's gradient shrinks as pixels become more;
@@ -88,7 +100,8 @@ def carry(
     are large, and smooth parts of the picture burst into noise that stays. L-BFGS starts
     anew: curvature at one size says little of the next.
     """
-    new = init(resize(averaged(state, decay=decay), shape), optimizer, decay=decay)
+    image = resize(averaged(state, decay=decay), shape)
+    new = init(add_noise(key, image, noise), optimizer, decay=decay)
     new = new._replace(finite=state.finite)
     moments = optax.tree.get(state.optimizer, "mu")
     if moments is None:

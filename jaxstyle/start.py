@@ -18,7 +18,7 @@ def prepare(
     styles: tuple[Float[Array, "_hs _ws 3"], ...],
     blend: Float[Array, " styles"],
     start: Float[Array, "_h0 _w0 3"] | None,
-    init_noise: Float[Array, ""] | float,
+    deviation: Float[Array, ""] | float,
     *,
     init: Init,
     color: ColorMode,
@@ -32,7 +32,7 @@ def prepare(
       styles: the paintings.
       blend: weight of each style, for a start from their `statistics`.
       start: picture to start from, whatever `init` says.
-      init_noise: deviation of the noise on a start from the photograph.
+      deviation: of the noise on a start from the photograph.
       init: where to start.
       color: whose colors the result has.
       shape: height and width of the first level.
@@ -47,17 +47,16 @@ def prepare(
         return content, styles, pyramid.resize(start, shape)
     if init == "content" and content is not None:
         image = pyramid.resize(content, shape)
-        image += init_noise * jax.random.normal(key, image.shape)
-        return content, styles, jnp.clip(image, 0, 1)
+        return content, styles, pyramid.add_noise(key, image, deviation)
     if init == "gray":
         return content, styles, jnp.full((*shape, 3), 0.5)
-    mean, deviation = jnp.full(3, 0.5), jnp.full(3, 0.25)
+    mean, spread = jnp.full(3, 0.5), jnp.full(3, 0.25)
     if init == "statistics" and styles:
         mean = sum(w * style.mean(axis=(0, 1)) for w, style in zip(blend, styles, strict=True))
-        deviation = sum(w * style.std(axis=(0, 1)) for w, style in zip(blend, styles, strict=True))
+        spread = sum(w * style.std(axis=(0, 1)) for w, style in zip(blend, styles, strict=True))
     # Normal noise that would leave [0, 1] is drawn anew, not clipped, which would leave
     # black and white specks.
-    deviation = jnp.maximum(deviation, 1e-3)
-    low, high = -mean / deviation, (1 - mean) / deviation
+    spread = jnp.maximum(spread, 1e-3)
+    low, high = -mean / spread, (1 - mean) / spread
     noise = jax.random.truncated_normal(key, low, high, (*shape, 3))
-    return content, styles, jnp.clip(mean + deviation * noise, 0, 1)
+    return content, styles, jnp.clip(mean + spread * noise, 0, 1)

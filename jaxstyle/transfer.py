@@ -170,7 +170,7 @@ def reconstruct(
     *,
     of: Literal["content", "style"] = "content",
 ) -> Result:
-    """What `layers` know of `image`: the picture found from their features, or Gram matrices.
+    """What `layers` know of `image`: the picture found from their features, or statistics.
 
     Gatys et al. (2016), figure 1, with one content layer, or with a prefix of the
     style layers. It starts from noise.
@@ -183,7 +183,7 @@ def reconstruct(
         what the layers do not know.
       key: source of the noise; by default made of `config.seed`.
       callback: as for `stylize`.
-      of: `content` for features, `style` for Gram matrices.
+      of: `content` for features, `style` for their statistics, by `config.style_loss`.
     """
     config = reconstruction_config(config or StyleConfig(tv_weight=0), layers, of=of)
     content, styles = (image, ()) if of == "content" else (None, (image,))

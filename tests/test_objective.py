@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +24,7 @@ CONFIG = StyleConfig(
     style_weight=5.0,
     tv_weight=0.5,
     padding="zeros",
+    style_loss="gram",
 )
 
 
@@ -70,18 +73,23 @@ def test_without_content_or_style_their_terms_are_absent(params, style):
 
 def test_several_styles_are_blended_in_their_statistics(params, content, style):
     other = style[:, ::-1] * 0.5
-    config = StyleConfig(style_layers=("relu1_1",), blend=(3, 1), padding="zeros")
+    config = StyleConfig(
+        style_layers=("relu1_1",), blend=(3, 1), padding="zeros", style_loss="gram"
+    )
     blended = make_targets(params, content, [style, other], config).style["relu1_1"]
     grams = [gram_matrix(features(params, s, ("relu1_1",))["relu1_1"]) for s in (style, other)]
     np.testing.assert_allclose(blended[0], 0.75 * grams[0] + 0.25 * grams[1], rtol=1e-4, atol=1e-5)
 
 
-def test_masked_styles_act_in_their_regions_alone(params, content, style):
+@pytest.mark.parametrize("style_loss", ["gram", "wasserstein"])
+def test_masked_styles_act_in_their_regions_alone(params, content, style, style_loss):
     h, w = content.shape[:2]
     masks = np.zeros((2, h, w), np.float32)
     masks[0, :, : w // 2] = 1
     masks[1, :, w // 2 :] = 1
-    config = StyleConfig(content_layers=(), style_layers=("relu1_1",), tv_weight=0)
+    config = StyleConfig(
+        content_layers=(), style_layers=("relu1_1",), tv_weight=0, style_loss=style_loss
+    )
     targets = make_targets(params, content, [style, 1 - style], config, masks=masks)
     only_left = targets.__class__(
         targets.content, targets.style, targets.masks, jnp.asarray([1.0, 0.0]), targets.spec
@@ -92,11 +100,13 @@ def test_masked_styles_act_in_their_regions_alone(params, content, style):
     np.testing.assert_array_equal(grad[:, w // 2 + 1 :], 0)
 
 
-def test_a_mask_over_everything_changes_nothing(params, content, style):
+@pytest.mark.parametrize("style_loss", ["gram", "wasserstein"])
+def test_a_mask_over_everything_changes_nothing(params, content, style, style_loss):
+    config = dataclasses.replace(CONFIG, style_loss=style_loss)
     mask = np.ones((1, *content.shape[:2]), np.float32)
     losses = [
         total_loss(
-            params, content, make_targets(params, content, [style], CONFIG, masks=m), CONFIG.weights
+            params, content, make_targets(params, content, [style], config, masks=m), config.weights
         )[0]
         for m in (None, mask)
     ]
@@ -111,8 +121,10 @@ def test_regions_count_by_their_area(params, content, style):
     np.testing.assert_allclose(targets.shares, [0.25, 0.75], rtol=1e-5)
 
 
-def test_gradient_is_that_of_finite_differences(params, content, style):
-    targets = make_targets(params, content, [style], CONFIG)
+@pytest.mark.parametrize("style_loss", ["gram", "wasserstein"])
+def test_gradient_is_that_of_finite_differences(params, content, style, style_loss):
+    config = dataclasses.replace(CONFIG, style_loss=style_loss)
+    targets = make_targets(params, content, [style], config)
     image = jnp.asarray(1 - content)
     loss = lambda x: total_loss(params, x, targets, CONFIG.weights)[0]
     direction = jnp.asarray(np.random.default_rng(2).normal(size=image.shape), jnp.float32)

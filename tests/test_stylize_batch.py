@@ -45,7 +45,7 @@ def assert_equal(batch, expected):
         {"init": "noise"},
         {"init": "statistics"},
         {"init": "gray"},
-        {"init_noise": 0.1},
+        {"noise": 0.1},
         {"color": "luminance"},
         {"color": "match"},
     ],

@@ -19,7 +19,7 @@ CONFIG = StyleConfig(
     style_weight=10,
     learning_rate=0.02,
     average=0.5,
-    init_noise=0,
+    noise=0,
 )
 
 
@@ -104,7 +104,7 @@ def test_diverged_run_returns_the_last_good_picture(params, content, style):
 def start_of(params, content, style, init, **kwargs):
     """The picture before anything moved it far: one step at a tiny rate."""
     config = dataclasses.replace(
-        CONFIG, init=init, init_noise=0, min_size=48, steps=(1,), learning_rate=1e-6
+        CONFIG, init=init, noise=0, min_size=48, steps=(1,), learning_rate=1e-6
     )
     return stylize(params, content, style, config, **kwargs).image
 
@@ -114,9 +114,7 @@ def test_start_from_the_photograph(params, content, style):
 
 
 def test_noise_is_added_to_a_start_from_the_photograph(params, content, style):
-    config = dataclasses.replace(
-        CONFIG, init_noise=0.1, min_size=48, steps=(1,), learning_rate=1e-6
-    )
+    config = dataclasses.replace(CONFIG, noise=0.1, min_size=48, steps=(1,), learning_rate=1e-6)
     added = np.asarray(stylize(params, content, style, config).image) - content
     inside = (content > 0.3) & (content < 0.7)
     np.testing.assert_allclose(added[inside].std(), 0.1, rtol=0.1)

@@ -139,7 +139,7 @@ def _measure(params: Params, config: StyleConfig) -> tuple[float, float]:
     content = image if spec.content_layers else None
     blend = jnp.ones(1)
     targets = programs.targets(params, content, (seen,), blend, None, spec=spec, shape=(side, side))
-    rates = programs.Rates(config.weights, config.learning_rate, config.average)
+    rates = programs.Rates.of(config)
     state = programs.first_state(image, rates, method=method, batched=False)
     trees = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (targets, rates, state))
     one = programs.advance.lower(params, *trees, 1, method=method, length=32, batched=True)
