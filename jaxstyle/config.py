@@ -121,7 +121,7 @@ class StyleConfig:
     noise: float = _option(
         # A picture enlarged is smooth, and texture grows where some is already: a few spots would
         # be driven to splinters before the rest has any.
-        0.05,
+        0.1,
         "deviation of the noise added at the start of every size, so that texture grows "
         "everywhere at once",
         low=0,
@@ -129,7 +129,7 @@ class StyleConfig:
     seed: int = _option(0, "seed of the noise", low=0, high=2**32 - 1)
     optimizer: Optimizer = _option("adam", "method of descent")
     learning_rate: float = _option(
-        0.05, "Adam's step size, in units of the image's [0, 1]; L-BFGS has its own", above=0
+        0.02, "Adam's step size, in units of the image's [0, 1]; L-BFGS has its own", above=0
     )
     line_search: bool = _option(False, "L-BFGS: search the step's length instead of fixing it")
     average: float = _option(

@@ -89,29 +89,12 @@ def carry(
     noise: float | Float[Array, ""] = 0.0,
     decay: float | Float[Array, ""] = 0.0,
 ) -> State:
-    """State at the start of the next level: the average so far, and Adam's moments, resized.
+    """State at the start of the next level: the average so far, resized, with a little noise.
 
-    A little noise of deviation `noise` is added: an enlarged picture is smooth, and texture
-    grows fastest where some is already.
-
-    As style-transfer-pytorch does. The step count stays, so that the moments are not taken for
-    young ones. Losses are means, so a pixel's gradient shrinks as pixels become more;
-    the moments are not shrunk with it: the first steps at a size are then small. Shrunk, they
-    are large, and smooth parts of the picture burst into noise that stays. L-BFGS starts
-    anew: curvature at one size says little of the next.
+    An enlarged picture is smooth, and texture grows fastest where some is already: without
+    noise a few spots are driven to splinters. The optimizer starts anew. With Adam's
+    moments carried along, as style-transfer-pytorch does, smooth parts keep the small second
+    moments of the coarser size, take large steps, and burst into noise.
     """
-    image = resize(averaged(state, decay=decay), shape)
-    new = init(add_noise(key, image, noise), optimizer, decay=decay)
-    new = new._replace(finite=state.finite)
-    moments = optax.tree.get(state.optimizer, "mu")
-    if moments is None:
-        return new
-    size = (*shape, moments.shape[-1])
-    second = optax.tree.get(state.optimizer, "nu")
-    kept = optax.tree.set(
-        state.optimizer,
-        mu=jax.image.resize(moments, size, "cubic"),
-        # Linear interpolation cannot make a second moment negative.
-        nu=jax.image.resize(second, size, "linear"),
-    )
-    return new._replace(optimizer=kept)
+    image = add_noise(key, resize(averaged(state, decay=decay), shape), noise)
+    return init(image, optimizer, decay=decay)._replace(finite=state.finite)

@@ -75,18 +75,6 @@ def test_resize_keeps_flat_images_and_stays_in_the_box():
     assert edge.max() == 1
 
 
-def test_adam_carries_count_and_resized_moments():
-    optimizer = make_optimizer("adam", 0.05)
-    state, _ = run(bowl, optimizer, init(jnp.full((8, 8, 3), 0.5), optimizer), 7)
-    after = carry(state, (16, 12), optimizer, key=KEY)
-    assert after.image.shape == (16, 12, 3)
-    assert optax.tree.get(after.optimizer, "count") == 7
-    for name in ("mu", "nu"):
-        before, now = (optax.tree.get(s.optimizer, name) for s in (state, after))
-        assert now.shape == (16, 12, 3)
-        np.testing.assert_allclose(now, before[0, 0, 0], rtol=1e-4)
-
-
 def test_noise_is_added_to_the_next_level():
     optimizer = make_optimizer("adam", 0.05)
     state = init(jnp.full((8, 8, 3), 0.5), optimizer)
@@ -96,17 +84,6 @@ def test_noise_is_added_to_the_next_level():
     np.testing.assert_allclose(one.image.std(), 0.1, rtol=0.05)
     np.testing.assert_array_equal(one.image, averaged(one))
     assert jnp.abs(one.image - other.image).max() > 0.1
-
-
-def test_second_moment_stays_positive():
-    optimizer = make_optimizer("adam", 0.05)
-    state = init(jnp.full((8, 8, 3), 0.5), optimizer)
-    spike = jnp.zeros((8, 8, 3)).at[4, 4].set(1.0)
-    state = state._replace(optimizer=optax.tree.set(state.optimizer, mu=spike, nu=spike))
-    after = carry(state, (31, 31), optimizer, key=KEY)
-    assert optax.tree.get(after.optimizer, "nu").min() >= 0
-    # The cubic kernel of the first moment does overshoot: the claim is not empty.
-    assert optax.tree.get(after.optimizer, "mu").min() < 0
 
 
 def test_the_average_becomes_the_next_level_and_starts_anew():
@@ -120,8 +97,9 @@ def test_the_average_becomes_the_next_level_and_starts_anew():
     assert after.samples == 1
 
 
-def test_lbfgs_starts_anew_at_a_new_size():
-    optimizer = make_optimizer("lbfgs", 1.0)
+@pytest.mark.parametrize("name", ["adam", "lbfgs"])
+def test_the_optimizer_starts_anew_at_a_new_size(name):
+    optimizer = make_optimizer(name, 0.05)
     state, _ = run(bowl, optimizer, init(jnp.full((8, 8, 3), 0.5), optimizer), 3)
     after = carry(state, (16, 16), optimizer, key=KEY)
     assert optax.tree.get(after.optimizer, "count") == 0

@@ -61,7 +61,8 @@ class Lines(Teller):
         self.say(f"[{self._finished}/{self._jobs}] {_outcome(record)}  {self._pace()}".rstrip())
 
     def say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        # In one piece: pictures finish in other threads.
+        print(f"{text}\n", end="", file=sys.stderr, flush=True)
 
 
 class Events(Teller):
@@ -84,7 +85,7 @@ class Events(Teller):
         self._emit(event="note", text=text)
 
     def _emit(self, **event: Any) -> None:
-        print(json.dumps(event), flush=True)
+        print(f"{json.dumps(event)}\n", end="", flush=True)
 
 
 class Bar(Lines):

@@ -31,7 +31,8 @@ _PAGE = """<!doctype html>
 <style>
 body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 1100px; padding: 0 1rem;
   color: #222; background: #fff; }}
-table {{ border-collapse: collapse; width: 100%; }}
+table {{ border-collapse: collapse; width: 100%; table-layout: fixed; }}
+col {{ width: 205px; }}
 th {{ text-align: left; font-weight: 600; border-bottom: 2px solid #222; padding: .3rem .5rem; }}
 td {{ border-bottom: 1px solid #ddd; padding: .5rem; vertical-align: top; }}
 td.text {{ overflow-wrap: anywhere; }}
@@ -46,6 +47,7 @@ svg {{ background: #f6f6f6; }}
 <h1>{title}</h1>
 <p>{summary}</p>
 <table>
+<colgroup><col><col><col><col style="width: 180px"><col style="width: auto"></colgroup>
 <thead><tr><th>photograph</th><th>style</th><th>result</th><th>loss</th><th></th></tr></thead>
 <tbody>
 {rows}
