@@ -110,7 +110,7 @@ def first_state(image: Array, rates: Rates, *, method: Method, batched: bool) ->
 
 @partial(jax.jit, static_argnames=("method", "shape", "batched"))
 def next_state(
-    keys: PRNGKeyArray,
+    keys: Array,
     state: State,
     rates: Rates,
     *,
