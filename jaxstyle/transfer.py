@@ -74,7 +74,9 @@ def stylize_batch(
     """Many photographs painted at once, in one program mapped over them.
 
     Every picture is the one that `stylize` makes of its photograph alone, but for rounding:
-    the compiler orders the sums of a batch differently. A picture that diverges
+    the compiler orders the sums of a batch differently. Adam's first step at a size goes by
+    the gradient's sign, so that a rare value whose gradient is within rounding of 0 may go
+    the other way. A picture that diverges
     stops alone, at its last good state. For every photograph in every style, repeat the
     photographs and tile the styles.
 

