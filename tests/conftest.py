@@ -16,14 +16,14 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def assert_same_picture(image, expected, atol=2e-3):
-    """Equal but for rounding, in all but two values of a thousand.
+    """Equal but for rounding, in all but five values of a thousand.
 
     Adam's first step goes by the gradient's sign: a value whose gradient is within
     rounding of 0 may go the other way.
     """
     assert np.shape(image) == np.shape(expected)
     differs = np.abs(np.asarray(image, np.float64) - np.asarray(expected, np.float64)) > atol
-    assert differs.mean() < 2e-3
+    assert differs.mean() < 5e-3
 
 
 @pytest.fixture(scope="session")

@@ -174,7 +174,7 @@ mesh = jax.make_mesh((4,), ("batch",))
 spread = stylize_batch(params, contents, style, config, sharding=NamedSharding(mesh, P("batch")))
 whole = stylize_batch(params, contents, style, config)
 assert len(spread.image.sharding.device_set) == 4
-assert (abs(np.asarray(spread.image) - np.asarray(whole.image)) > 2e-3).mean() < 2e-3
+assert (abs(np.asarray(spread.image) - np.asarray(whole.image)) > 2e-3).mean() < 5e-3
 """
 
 
