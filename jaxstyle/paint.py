@@ -151,7 +151,7 @@ def paint(
             infos.append(info)
             if callback is None:
                 continue
-            infos = [_joined(infos)]
+            infos = [_joined(infos, np)]
             step = infos[0].loss.shape[-1]
             progress = Progress(
                 step=step,
@@ -166,7 +166,9 @@ def paint(
             stopped = bool(callback(progress)) or not state.finite.any()
             if stopped:
                 break
-    return Result(picture(state, shape=plan[-1][0]), _joined(infos))
+    # With a callback as NumPy: on the device every length would be one more program.
+    trace = _joined(infos, jnp if callback is None else np)
+    return Result(picture(state, shape=plan[-1][0]), jax.tree.map(jnp.asarray, trace))
 
 
 def _common(subjects: Sequence[Subject]) -> StyleConfig:
@@ -188,8 +190,8 @@ def _common(subjects: Sequence[Subject]) -> StyleConfig:
     return first
 
 
-def _joined(infos: Sequence[Info]) -> Info:
-    return jax.tree.map(lambda *rows: jnp.concatenate(rows, axis=-1), *infos)
+def _joined(infos: Sequence[Info], numpy: Any) -> Info:
+    return jax.tree.map(lambda *rows: numpy.concatenate(rows, axis=-1), *infos)
 
 
 def _gather(
@@ -234,17 +236,21 @@ def _measured(
     shape: tuple[int, int],
 ) -> list[Targets]:
     """Targets of every picture at one level; a painting that several share is measured once."""
-    seen: dict[int, dict[str, Moments]] = {}
+    seen: dict[tuple[int, tuple[int, int]], dict[str, Moments]] = {}
     targets = []
     for subject, (content, styles), blend in zip(subjects, sources, blends, strict=True):
         spec = subject.config.spec
+        found = []
         for style in styles:
-            if id(style) not in seen:
-                size = pyramid.style_shape(style.shape[:2], shape, subject.config)
-                seen[id(style)] = programs.style(params, style, spec=spec, shape=size)
-        found = tuple(seen[id(style)] for style in styles)
+            size = pyramid.style_shape(style.shape[:2], shape, subject.config)
+            key = id(style), size
+            if key not in seen:
+                seen[key] = programs.style(params, style, spec=spec, shape=size)
+            found.append(seen[key])
         targets.append(
-            programs.targets(params, content, found, blend, subject.masks, spec=spec, shape=shape)
+            programs.targets(
+                params, content, tuple(found), blend, subject.masks, spec=spec, shape=shape
+            )
         )
     return targets
 

@@ -99,6 +99,12 @@ def test_weights_and_rates_may_differ_between_pictures(params, contents, style):
     assert np.abs(batch.image[0] - batch.image[1]).max() > 0.05
 
 
+def test_one_painting_may_be_looked_at_in_several_scales(params, contents, style):
+    configs = [dataclasses.replace(CONFIG, style_scale=scale) for scale in (1.0, 0.5)]
+    batch = stylize_batch(params, contents[:2], style, configs)
+    assert_equal(batch, singles(params, contents[:2], [style] * 2, configs))
+
+
 def test_what_shapes_the_program_may_not_differ(params, contents, style):
     configs = [CONFIG, dataclasses.replace(CONFIG, pooling="average")]
     with pytest.raises(ValueError, match="`config` differs in pooling"):

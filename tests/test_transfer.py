@@ -206,6 +206,26 @@ def test_a_sweep_over_numbers_compiles_once(params, content, style):
     assert (advance._cache_size(), targets._cache_size()) == before
 
 
+def test_watching_more_steps_compiles_nothing_more(params, content, style):
+    watch = lambda progress: None
+    stylize(params, content, style, CONFIG, callback=watch)
+    compiled = []
+
+    def listen(event, seconds, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        stylize(params, content, style, dataclasses.replace(CONFIG, steps=(9, 7)), callback=watch)
+        seen = len(compiled)
+        # The listener hears a program that is new.
+        jax.jit(lambda x: x * 3 + seen)(jnp.zeros(17))
+        assert (seen, len(compiled) > seen) == (0, True)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
 def test_the_whole_run_is_differentiable(params, content, style):
     config = dataclasses.replace(CONFIG, min_size=48, steps=(2,))
     grad = jax.grad(lambda x: stylize(params, x, style, config).image.sum())(jnp.asarray(content))

@@ -33,8 +33,7 @@ def moments(
     features: Float[Array, "*batch h w c"], mask: Float[Array, "*batch h w"] | None = None
 ) -> Moments:
     """Moments of a feature map, averaged over positions, under `mask` if there is one."""
-    weights = _weights(features, mask)
-    flat = _flat(features)
+    weights, flat = _positions(features, mask)
     return Moments((weights * flat).sum(axis=-2), gram_matrix(features, mask))
 
 
@@ -58,8 +57,7 @@ def wasserstein_loss(
     Y's polar factor: it is found from the smaller of YᵀY and YYᵀ. style-transfer-pytorch
     has the same loss with Σ + 10⁻⁴ I, and the mean's part averaged as here.
     """
-    dtype = np.promote_types(features.dtype, np.float32)
-    weights, flat = _weights(features, mask).astype(dtype), _flat(features).astype(dtype)
+    weights, flat = _positions(features, mask)
     mean = (weights * flat).sum(axis=-2)
     x = jnp.sqrt(weights) * (flat - mean[..., None, :])
     spread = jnp.square(x).sum(axis=(-2, -1)) + jnp.square(target.root).sum(axis=(-2, -1))
@@ -86,7 +84,7 @@ def _nuclear_norm(y: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 nuclear_norm.defvjp(_nuclear_norm, lambda polar, g: (g[..., None, None] * polar,))
 
-# Enough for singular values down to 1/500 of the norm; what is smaller is damped.
+# Enough for singular values down to 1/400 of the norm; what is smaller is damped.
 _STEPS = 15
 
 
@@ -108,14 +106,15 @@ def _roots(m: jax.Array) -> tuple[jax.Array, jax.Array]:
     return y * jnp.sqrt(norm), z / jnp.sqrt(norm)
 
 
-def _flat(features: jax.Array) -> jax.Array:
-    return features.reshape(*features.shape[:-3], -1, features.shape[-1])
+def _positions(features: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """Weight of each position, adding up to 1 (or 0, where a mask vanishes), and its features.
 
-
-def _weights(features: jax.Array, mask: jax.Array | None) -> jax.Array:
-    """Weight of each position, adding up to 1 (or 0, where a mask vanishes)."""
+    In float32 at least: a difference of moments would lose most of half precision.
+    """
+    dtype = np.promote_types(features.dtype, np.float32)
+    flat = features.reshape(*features.shape[:-3], -1, features.shape[-1]).astype(dtype)
     if mask is None:
-        n = features.shape[-3] * features.shape[-2]
-        return jnp.full((n, 1), 1 / n, features.dtype)
-    flat = mask.reshape(*mask.shape[:-2], -1, 1).astype(features.dtype)
-    return flat / jnp.maximum(flat.sum(axis=-2, keepdims=True), 1e-6)
+        n = flat.shape[-2]
+        return jnp.full((n, 1), 1 / n, dtype), flat
+    weights = mask.reshape(*mask.shape[:-2], -1, 1).astype(dtype)
+    return weights / jnp.maximum(weights.sum(axis=-2, keepdims=True), 1e-6), flat
