@@ -168,7 +168,7 @@ def paint(
                 break
     # With a callback as NumPy: on the device every length would be one more program.
     trace = _joined(infos, jnp if callback is None else np)
-    return Result(picture(state, shape=plan[-1][0]), jax.tree.map(jnp.asarray, trace))
+    return Result(picture(state, shape=plan[-1][0]), jax.device_put(trace))
 
 
 def _common(subjects: Sequence[Subject]) -> StyleConfig:
