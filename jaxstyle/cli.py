@@ -8,11 +8,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from jaxstyle import __version__
 from jaxstyle.errors import ExitCode, JaxstyleError
 from jaxstyle.flags import add_init, add_options, seconds
+from jaxstyle.options import NAME_TEMPLATE, LogFormat, Pairing
 
 
 class _Parser(argparse.ArgumentParser):
@@ -94,13 +95,15 @@ def _parser() -> _Parser:
         help="pace of checkpoints; one is also made at the end of each level (default: 60)",
     )
     add_init(stylize)
-    _add_painting(stylize, without=("init",))
+    _add_outputs(stylize)
+    add_options(stylize, without=("init",))
 
     texture = _command(commands, "texture", "make a texture from paintings, without a photograph")
     texture.add_argument("styles", metavar="STYLE", type=Path, nargs="+", help="painting")
     texture.add_argument("--aspect", type=float, default=1.0, help="width over height (default: 1)")
     # There is no photograph to weigh, to start from, or to keep the colors of.
-    _add_painting(texture, without=("content_layers", "content_weight", "content_norm", "color"))
+    _add_outputs(texture)
+    add_options(texture, without=("content_layers", "content_weight", "content_norm", "color"))
 
     reconstruct = _command(
         commands, "reconstruct", "show what layers know of a picture, as the papers' first figure"
@@ -115,7 +118,8 @@ def _parser() -> _Parser:
         default="content",
         help="read features or their statistics (default: content)",
     )
-    _add_painting(
+    _add_outputs(reconstruct)
+    add_options(
         reconstruct, without=("content_layers", "style_layers", "color", "blend"), tv_weight=0.0
     )
 
@@ -136,16 +140,8 @@ def _run(args: argparse.Namespace) -> int:
     return getattr(commands, args.command)(args)
 
 
-def _add_painting(
-    parser: argparse.ArgumentParser, *, without: Sequence[str] = (), **defaults: Any
-) -> None:
-    """Arguments of every command that makes a picture.
-
-    Args:
-      parser: of the command.
-      without: fields of `StyleConfig` that mean nothing to the command.
-      defaults: fields that have another default there.
-    """
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Arguments of every command that makes one picture."""
     parser.add_argument(
         "-o",
         "--output",
@@ -163,7 +159,6 @@ def _add_painting(
         help="write the picture so far to the output: after the first step, then at this pace",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
-    add_options(parser, without=without, **defaults)
 
 
 def _add_batch(commands: Any) -> None:
@@ -182,13 +177,13 @@ def _add_batch(commands: Any) -> None:
     )
     batch.add_argument(
         "--pair",
-        choices=("cross", "each"),
+        choices=get_args(Pairing),
         default="cross",
         help="every photograph in every style, or each in the style of its place (default: cross)",
     )
     batch.add_argument(
         "--name",
-        default="{content}_{style}.png",
+        default=NAME_TEMPLATE,
         help="names of the pictures, with {content} {ext} {style} {index} {size} {seed}; / makes "
         "folders (default: %(default)s)",
     )
@@ -210,7 +205,7 @@ def _add_batch(commands: Any) -> None:
         help="write report.html and contact sheets at the end (default: on)",
     )
     batch.add_argument(
-        "--log-format", choices=("text", "json"), default="text", help="json: events on stdout"
+        "--log-format", choices=get_args(LogFormat), default="text", help="json: events on stdout"
     )
     batch.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
     add_init(batch)

@@ -15,7 +15,7 @@ from jaxstyle.config import PRESETS, StyleConfig, parse_value
 from jaxstyle.convert import from_keras
 from jaxstyle.errors import ExitCode, WeightsError
 from jaxstyle.files import check_output, file_sha256
-from jaxstyle.job import Inputs, check_outputs, paint_file
+from jaxstyle.job import check_outputs, paint_file
 from jaxstyle.options import Init
 from jaxstyle.sources import check_proportions, read_mask, read_style
 
@@ -40,12 +40,12 @@ def stylize(args: argparse.Namespace) -> int:
     """`jaxstyle stylize CONTENT STYLE... -o OUT`."""
     start_path = _start_file(args)
     config = config_of(args)
-    inputs = Inputs(
-        content=[args.content],
-        style=args.styles,
-        mask=args.mask,
-        start=[] if start_path is None else [start_path],
-    )
+    inputs = {
+        "content": [args.content],
+        "style": args.styles,
+        "mask": args.mask,
+        "start": [] if start_path is None else [start_path],
+    }
     check_outputs(args, inputs)
     if args.mask and len(args.mask) != len(args.styles):
         raise ValueError(
@@ -81,7 +81,7 @@ def stylize(args: argparse.Namespace) -> int:
 def texture(args: argparse.Namespace) -> int:
     """`jaxstyle texture STYLE... -o OUT`."""
     config = transfer.texture_config(config_of(args))
-    inputs = Inputs(style=args.styles)
+    inputs = {"style": args.styles}
     check_outputs(args, inputs)
     if not 1 / 64 <= args.aspect <= 64:
         raise ValueError(f"`--aspect` is {args.aspect}; it must be between 1/64 and 64.")
@@ -102,7 +102,7 @@ def reconstruct(args: argparse.Namespace) -> int:
     """`jaxstyle reconstruct IMAGE --layers LAYERS -o OUT`."""
     layers = parse_value("content_layers", args.layers)
     config = transfer.reconstruction_config(config_of(args), layers, of=args.of)
-    inputs = Inputs({args.of: [args.image]})
+    inputs = {args.of: [args.image]}
     check_outputs(args, inputs)
     image = images.read_image(args.image, config.size)
     height, width = image.shape[:2]

@@ -80,6 +80,20 @@ def read_shape(path: str | os.PathLike[str]) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def read_thumbnail(path: str | os.PathLike[str], size: int) -> Image.Image:
+    """Small RGB picture of a file for looking at, upright, its long edge `size`.
+
+    Raises:
+      ImageReadError: as for `read_image`.
+    """
+    with _opened(Path(path)) as file:
+        # JPEG is decoded at a fraction of its size.
+        file.draft(None, (2 * size, 2 * size))
+        return _to_srgb(
+            ImageOps.contain(ImageOps.exif_transpose(file.convert("RGB")), (size, size))
+        )
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """A picture file; whatever goes wrong with it inside the block is an `ImageReadError`."""

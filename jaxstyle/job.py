@@ -3,34 +3,28 @@
 import argparse
 import contextlib
 import json
-import platform
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxstyle import __version__, images, pyramid, weights
+from jaxstyle import images, pyramid, weights
 from jaxstyle.cache import use_compilation_cache
 from jaxstyle.checkpoint import Checkpoints
 from jaxstyle.config import StyleConfig
 from jaxstyle.errors import DivergedError, ExitCode, WriteError
-from jaxstyle.files import check_output, file_sha256, write_bytes
+from jaxstyle.files import check_output, write_bytes
 from jaxstyle.paint import Callback, Progress, Result
+from jaxstyle.provenance import Inputs, file_id, input_ids, metadata, provenance
 from jaxstyle.vgg19 import Params
 
 Paint = Callable[[Params, Callback, Progress | None], Result]
 Plan = list[tuple[tuple[int, int], int]]
-
-
-class Inputs(dict[str, list[Path]]):
-    """Files that a picture is made of, by their part in it: content, style, mask, start."""
 
 
 def check_outputs(args: argparse.Namespace, inputs: Inputs) -> None:
@@ -84,15 +78,16 @@ def paint_file(
     if str(args.output) != "-":
         images.check_picture(args.output, shape)
     use_compilation_cache()
-    origin = _provenance(args.command, config, inputs, weights.weights_path(args.weights))
+    weights_id = file_id(weights.weights_path(args.weights))
+    origin = provenance(args.command, config, input_ids(inputs), weights_id)
     params = weights.load_weights(args.weights)
-    metadata = {"Software": f"jaxstyle {__version__}", "jaxstyle": json.dumps(origin)}
+    text = metadata(origin)
 
     def save(image: Any) -> None:
         pixels = images.resize(np.asarray(image), shape)
         if alpha is not None:
             pixels = np.concatenate([pixels, alpha], axis=-1)
-        _write(args.output, pixels, metadata)
+        _write(args.output, pixels, text)
 
     plan = pyramid.levels(shape, config)
     checkpoints = None
@@ -176,44 +171,23 @@ def _progress_bar(plan: Plan) -> Iterator[Callable[[Progress], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    # A step's work is that of its pixels, so that the time left does not jump between levels.
-    work = np.cumsum([0, *(h * w for (h, w), count in plan for _ in range(count))])
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("compiling", total=float(work[-1]))
+        task = bar.add_task("compiling", total=pyramid.work(plan))
 
         def show(progress: Any) -> None:
             text = f"step {progress.step}/{progress.steps}  loss {progress.loss:.4g}"
-            bar.update(task, completed=float(work[progress.step]), description=text)
+            bar.update(task, completed=pyramid.work(plan, progress.step), description=text)
 
         yield show
 
 
-def _write(path: Path, pixels: np.ndarray, metadata: dict[str, str]) -> None:
+def _write(path: Path, pixels: np.ndarray, text: dict[str, str]) -> None:
     if str(path) != "-":
-        images.write_image(path, pixels, metadata=metadata)
+        images.write_image(path, pixels, metadata=text)
         return
     try:
-        sys.stdout.buffer.write(images.encode_image(pixels, "PNG", metadata=metadata))
+        sys.stdout.buffer.write(images.encode_image(pixels, "PNG", metadata=text))
         sys.stdout.buffer.flush()
     except OSError as error:
         raise WriteError(f"cannot write to stdout: {error.strerror or error}.") from error
-
-
-def _provenance(
-    command: str, config: StyleConfig, inputs: Inputs, weights_file: Path
-) -> dict[str, Any]:
-    """What the picture was made of and by; the same for the same run."""
-    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
-    return {
-        "jaxstyle": __version__,
-        "command": command,
-        "config": asdict(config),
-        "inputs": {
-            part: [{"file": path.name, "sha256": file_sha256(path)} for path in paths]
-            for part, paths in inputs.items()
-            if paths
-        },
-        "weights": {"file": weights_file.name, "sha256": file_sha256(weights_file)},
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
-    }

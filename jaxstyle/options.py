@@ -17,6 +17,11 @@ TVForm = Literal["nine_point", "squared"]
 ColorMode = Literal["style", "luminance", "match"]
 Init = Literal["content", "noise", "statistics", "gray"]
 Optimizer = Literal["adam", "lbfgs"]
+Pairing = Literal["cross", "each"]
+LogFormat = Literal["text", "json"]
+
+NAME_TEMPLATE = "{content}_{style}.png"
+"""Default name of a batch's pictures; see `jaxstyle.batch.jobs.output_name`."""
 
 BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 """Channels and number of convolutions of VGG19's five blocks."""

@@ -18,9 +18,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxstyle import programs, pyramid
 from jaxstyle.config import StyleConfig
-from jaxstyle.losses import Moments
 from jaxstyle.objective import Targets, blend_weights, check_masks
 from jaxstyle.optimize import Info, State
+from jaxstyle.paintings import Paintings
 from jaxstyle.start import prepare
 from jaxstyle.vgg19 import AnyArray, Params
 
@@ -95,6 +95,7 @@ def paint(
     batched: bool = False,
     resume: Progress | None = None,
     sharding: jax.sharding.NamedSharding | None = None,
+    paintings: Paintings | None = None,
 ) -> Result:
     """The one loop behind every way to make a picture.
 
@@ -106,8 +107,10 @@ def paint(
       batched: whether everything has a leading axis of pictures.
       resume: where an earlier run of the same subjects stood.
       sharding: how that axis is laid over devices.
+      paintings: remembers what was measured, also for other calls.
     """
     config = _common(subjects)
+    paintings = paintings or Paintings(params)
     plan = pyramid.levels(shape, config)
     gather = partial(_gather, batched=batched, sharding=sharding)
     advance = partial(programs.advance, method=config.method, batched=batched)
@@ -145,7 +148,7 @@ def paint(
         first += count
         if left <= 0 or stopped:
             continue
-        targets = gather(_measured(params, subjects, sources, blends, size))
+        targets = gather(_measured(params, subjects, sources, blends, size, paintings))
         chunks = _descend(partial(advance, params, targets, rates), state, left, callback is None)
         for state, info in chunks:
             infos.append(info)
@@ -234,23 +237,18 @@ def _measured(
     sources: Sequence[tuple[AnyArray | None, tuple[AnyArray, ...]]],
     blends: Sequence[Array],
     shape: tuple[int, int],
+    paintings: Paintings,
 ) -> list[Targets]:
-    """Targets of every picture at one level; a painting that several share is measured once."""
-    seen: dict[tuple[int, tuple[int, int]], dict[str, Moments]] = {}
+    """Targets of every picture at one level."""
     targets = []
     for subject, (content, styles), blend in zip(subjects, sources, blends, strict=True):
         spec = subject.config.spec
-        found = []
-        for style in styles:
-            size = pyramid.style_shape(style.shape[:2], shape, subject.config)
-            key = id(style), size
-            if key not in seen:
-                seen[key] = programs.style(params, style, spec=spec, shape=size)
-            found.append(seen[key])
+        sizes = (pyramid.style_shape(style.shape[:2], shape, subject.config) for style in styles)
+        found = tuple(
+            paintings.measure(style, spec, size) for style, size in zip(styles, sizes, strict=True)
+        )
         targets.append(
-            programs.targets(
-                params, content, tuple(found), blend, subject.masks, spec=spec, shape=shape
-            )
+            programs.targets(params, content, found, blend, subject.masks, spec=spec, shape=shape)
         )
     return targets
 

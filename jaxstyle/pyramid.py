@@ -60,10 +60,10 @@ def levels(shape: Sequence[float], config: StyleConfig) -> list[tuple[tuple[int,
     return [(size, count) for size, count in plan if min(size) >= needed]
 
 
-def work_done(shape: Sequence[float], config: StyleConfig, step: int) -> float:
-    """Part of a run's work, in pixels, that `step` steps have done."""
-    pixels = [h * w for (h, w), count in levels(shape, config) for _ in range(count)]
-    return sum(pixels[:step]) / sum(pixels)
+def work(plan: Sequence[tuple[tuple[int, int], int]], steps: int | None = None) -> int:
+    """Pixels that the first `steps` steps of a plan from `levels` work on, or all its steps."""
+    pixels = [height * width for (height, width), count in plan for _ in range(count)]
+    return sum(pixels[:steps])
 
 
 def style_shape(

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from conftest import assert_same_picture
 from PIL import Image
 
 import jaxstyle.batch.run
+import jaxstyle.paintings
+from jaxstyle import programs
 from jaxstyle.batch.jobs import Defaults, pair
 from jaxstyle.cli import main
 from jaxstyle.files import file_sha256
@@ -88,6 +91,9 @@ def test_every_photograph_is_painted_in_every_style(folders, capsys):
         image = opened(folders / "out" / name)
         assert image.size == (record["width"], record["height"])
         assert max(image.size) == 32
+        origin = json.loads(image.info["jaxstyle"])
+        assert origin["inputs"] == record["inputs"]
+        assert (origin["command"], origin["config"]["size"]) == ("batch", 32)
         assert record["steps"] == 5
         assert len(record["curve"]) == 5
     assert {record["width"] for record in records(folders).values()} == {32, 21}
@@ -110,8 +116,22 @@ def test_a_batch_is_what_stylize_makes_of_each(folders):
     single = folders / "single.png"
     inputs = [str(folders / "photos" / "p3.png"), str(folders / "styles" / "s.png")]
     assert main(["stylize", *inputs, "-o", str(single), *FLAGS]) == 0
-    batched = np.asarray(opened(folders / "out" / "p3_s.png"), np.int32)
-    assert_same_picture(batched, opened(single), atol=1)
+    batched = opened(folders / "out" / "p3_s.png")
+    np.testing.assert_array_equal(np.asarray(batched), np.asarray(opened(single)))
+
+
+def test_paintings_are_measured_once_per_size(folders, monkeypatch):
+    measured = []
+
+    def style(*args, shape, **kwargs):
+        measured.append(shape)
+        return programs.style(*args, shape=shape, **kwargs)
+
+    fake = types.SimpleNamespace(style=style)
+    monkeypatch.setattr(jaxstyle.paintings, "programs", fake)
+    assert main(argv(folders)) == 0
+    # Two paintings at two levels; all shapes have one long edge.
+    assert len(measured) == 4
 
 
 def test_programs_are_compiled_once_per_group_and_level(folders):
@@ -176,7 +196,7 @@ def test_a_file_that_vanishes_fails_its_own_jobs(folders, monkeypatch):
     assert [record["error"].endswith("p0.png does not exist.") for record in failed] == [True] * 2
 
 
-def test_a_picture_that_diverges_fails_alone(folders):
+def test_a_picture_that_diverges_fails_alone(folders, capsys):
     table = folders / "jobs.csv"
     table.write_text(
         "content,style,learning_rate,clamp,output\n"
@@ -184,9 +204,12 @@ def test_a_picture_that_diverges_fails_alone(folders):
         "photos/p2.png,styles/s.png,0.05,no,b.png\n"
     )
     out = folders / "out"
-    assert main(["batch", str(table), "-o", str(out), *FLAGS, "--batch-size", "2"]) == 7
+    events = ["--batch-size", "2", "--log-format", "json"]
+    assert main(["batch", str(table), "-o", str(out), *FLAGS, *events]) == 7
     assert "left the finite numbers" in records(folders)["a.png"]["error"]
     assert records(folders)["b.png"]["status"] == "done"
+    # JSON has no word for a loss that is no number.
+    assert "NaN" not in capsys.readouterr().out
 
 
 def test_transparency_masks_and_starts_are_of_each_job(folders):
@@ -210,15 +233,15 @@ def test_transparency_masks_and_starts_are_of_each_job(folders):
 
 
 def test_too_little_memory_halves_the_batch(folders, monkeypatch, capsys):
-    sizes, stylize_batch = [], jaxstyle.batch.run.stylize_batch
+    sizes, paint = [], jaxstyle.batch.run.paint
 
-    def small(params, contents, *args, **kwargs):
-        sizes.append(len(contents))
-        if len(contents) > 1:
+    def small(params, subjects, *args, **kwargs):
+        sizes.append(len(subjects))
+        if len(subjects) > 1:
             raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory")
-        return stylize_batch(params, contents, *args, **kwargs)
+        return paint(params, subjects, *args, **kwargs)
 
-    monkeypatch.setattr(jaxstyle.batch.run, "stylize_batch", small)
+    monkeypatch.setattr(jaxstyle.batch.run, "paint", small)
     assert main(argv(folders, "--batch-size", "4")) == 0
     assert sizes[:6] == [4, 2, 1, 1, 1, 1]
     assert len(pictures(folders)) == 8
@@ -229,7 +252,7 @@ def test_too_little_memory_for_one_fails_it(folders, monkeypatch):
     def none(*args, **kwargs):
         raise MemoryError
 
-    monkeypatch.setattr(jaxstyle.batch.run, "stylize_batch", none)
+    monkeypatch.setattr(jaxstyle.batch.run, "paint", none)
     assert main(argv(folders)) == 7
     assert {r["error"] for r in records(folders).values()} == {"out of memory; try a smaller size"}
 
@@ -382,6 +405,12 @@ def wait_for(condition, process, seconds=120):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(folders, capsys):
+    (folders / "file").touch()
+    assert main(argv(folders, out="file/out")) == 6
+    assert capsys.readouterr().err.startswith("jaxstyle: cannot write to ")
 
 
 def test_a_folder_that_becomes_read_only_stops_the_batch(folders):

@@ -6,11 +6,11 @@ import zlib
 import numpy as np
 import pytest
 from conftest import IMAGES
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 from jaxstyle import read_image, write_image
 from jaxstyle.errors import ImageReadError, WriteError
-from jaxstyle.images import FORMATS, check_picture, encode_image
+from jaxstyle.images import FORMATS, check_picture, encode_image, read_shape, read_thumbnail
 
 
 @pytest.fixture
@@ -297,3 +297,28 @@ def test_png_text_is_not_needed_to_read(tmp_path, gradient):
     chunks.add_text("Comment", "x" * 1000, zip=True)
     path = save(tmp_path / "commented.png", to_bytes(gradient), pnginfo=chunks)
     np.testing.assert_allclose(read_image(path), gradient, atol=1 / 255)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_shapes_are_read_as_the_picture_stands(tmp_path, name):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (90, 30)).save(tmp_path / name, exif=exif)
+    assert read_shape(tmp_path / name) == (90, 30) == read_image(tmp_path / name).shape[:2]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_thumbnails_look_like_the_picture(tmp_path, name):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    y, x = np.mgrid[0:640, 0:960] / 960
+    to_bytes(np.stack([x, y, x + y], axis=-1) / 2).save(tmp_path / name, exif=exif)
+    thumbnail = np.asarray(read_thumbnail(tmp_path / name, 96)) / 255
+    assert thumbnail.shape == (96, 64, 3)
+    np.testing.assert_allclose(thumbnail, read_image(tmp_path / name, 96), atol=0.03)
+
+
+def test_thumbnails_of_what_cannot_be_read_are_errors(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"")
+    with pytest.raises(ImageReadError, match=r"a\.jpg"):
+        read_thumbnail(tmp_path / "a.jpg", 96)

@@ -11,14 +11,14 @@ import jax
 from jaxstyle import weights
 from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.ledger import Ledger, Shard
-from jaxstyle.batch.plan import memory_bytes, size_batches
+from jaxstyle.batch.plan import costs, memory_bytes, size_batches
 from jaxstyle.batch.progress import plan_line, teller
 from jaxstyle.batch.report import write_report
 from jaxstyle.batch.run import Batch
 from jaxstyle.batch.todo import look
 from jaxstyle.cache import use_compilation_cache
 from jaxstyle.errors import ExitCode, WriteError
-from jaxstyle.files import file_sha256
+from jaxstyle.provenance import FileId, file_id
 from jaxstyle.vgg19 import Params
 
 
@@ -33,15 +33,15 @@ def run_batch(args: argparse.Namespace, jobs: Sequence[Job], shard: Shard) -> Ex
         raise WriteError(f"cannot write to {folder}: it is a file; name a folder.")
     use_compilation_cache()
     params = weights.load_weights(args.weights)
-    sha256 = file_sha256(weights.weights_path(args.weights))
+    weights_id = file_id(weights.weights_path(args.weights))
     if args.dry_run:
-        return _show_plan(args, shard.of(list(jobs)), folder, params, sha256, shard)
+        return _show_plan(args, shard.of(list(jobs)), folder, params, weights_id, shard)
     with teller(args.log_format, quiet=args.quiet) as tell:
         batch = Batch(
             jobs,
             folder,
             params,
-            sha256,
+            weights_id,
             tell,
             shard=shard,
             batch_size=args.batch_size,
@@ -71,20 +71,21 @@ def _show_plan(
     jobs: Sequence[Job],
     folder: Path,
     params: Params,
-    sha256: str,
+    weights_id: FileId,
     shard: Shard,
 ) -> ExitCode:
-    todo = look(jobs, folder, sha256, Ledger(folder, shard), overwrite=args.overwrite)
-    groups, pace = size_batches(todo.groups, params, args.batch_size)
+    todo = look(jobs, folder, weights_id, Ledger(folder, shard), overwrite=args.overwrite)
+    groups = size_batches(todo.groups, params, args.batch_size)
     print(plan_line(groups, len(jobs), len(todo.done)))
-    for group in groups:
+    seconds = 0.0
+    for group, cost in zip(groups, costs(groups, params), strict=True):
+        seconds += cost.seconds * group.work
         height, width = group.shape
         print(
             f"  {width}x{height}: {len(group.jobs)} pictures, {group.batch} at once, "
-            f"{group.batch * group.bytes / 2**30:.2f} GiB of {memory_bytes() / 2**30:.0f}"
+            f"{group.batch * cost.bytes / 2**30:.2f} GiB of {memory_bytes() / 2**30:.0f}"
         )
-    work = sum(group.work * len(group.jobs) for group in groups)
-    print(f"about {work * pace / 60:.0f} min on {jax.devices()[0].device_kind}")
+    print(f"about {seconds / 60:.0f} min on {jax.devices()[0].device_kind}")
     for index, error in todo.failed.items():
         print(f"  {jobs[index].output}: {error}")
     return ExitCode.SOME_JOBS_FAILED if todo.failed else ExitCode.OK

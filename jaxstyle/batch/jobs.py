@@ -10,16 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from jaxstyle.config import PRESETS, StyleConfig, parse_value
 from jaxstyle.errors import ImageReadError
 from jaxstyle.images import FORMATS
-from jaxstyle.options import Init
+from jaxstyle.options import NAME_TEMPLATE, Init, Pairing
 
-Pairing = Literal["cross", "each"]
-TEMPLATE = "{content}_{style}.png"
-"""Default name of an output; see `output_name`."""
 RESERVED = ("jobs", "report.html", "contact_sheet")
 """Beginnings of the names of a batch's own files."""
 
@@ -114,7 +111,7 @@ def pair(
     defaults: Defaults,
     *,
     pairing: Pairing = "cross",
-    template: str = TEMPLATE,
+    template: str = NAME_TEMPLATE,
 ) -> list[Job]:
     """Every photograph in every style (`cross`), or each in the style of its place (`each`).
 
@@ -182,7 +179,7 @@ def _inside(name: str) -> str:
     return str(path)
 
 
-def read_job_file(path: Path, defaults: Defaults, template: str = TEMPLATE) -> list[Job]:
+def read_job_file(path: Path, defaults: Defaults, template: str = NAME_TEMPLATE) -> list[Job]:
     """Jobs of a table: `.csv` with a line per job, or `.toml` with a `[[job]]` per job.
 
     Columns are `content`, `style`, `mask` (several separated by `;`, in TOML a list),

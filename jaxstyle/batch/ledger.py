@@ -20,11 +20,10 @@ from filelock import FileLock, Timeout
 from jaxstyle.batch.jobs import Job
 from jaxstyle.errors import WriteError
 from jaxstyle.files import file_sha256
+from jaxstyle.provenance import FileId, InputIds
 
 Record = dict[str, Any]
 """What became of a job: one line of the ledger."""
-Hashes = dict[str, list[dict[str, str]]]
-"""Name and SHA-256 of each input, by its part."""
 
 
 @dataclass(frozen=True)
@@ -53,29 +52,12 @@ class Shard:
         return items[begin:end]
 
 
-def input_hashes(job: Job, cache: dict[Path, str]) -> Hashes:
-    """Hash of every input of a job; a file is read once.
-
-    Raises:
-      OSError: a file cannot be read.
-    """
-    for paths in job.inputs.values():
-        for path in paths:
-            if path not in cache:
-                cache[path] = file_sha256(path)
-    return {
-        part: [{"file": path.name, "sha256": cache[path]} for path in paths]
-        for part, paths in job.inputs.items()
-        if paths
-    }
-
-
-def job_hash(job: Job, hashes: Hashes, weights_sha256: str) -> str:
+def job_hash(job: Job, inputs: InputIds, weights: FileId) -> str:
     """Hash of all that decides what a job's picture is: inputs' bytes, options, weights."""
     record = {
         "config": dataclasses.asdict(job.config),
-        "inputs": {part: [item["sha256"] for item in items] for part, items in hashes.items()},
-        "weights": weights_sha256,
+        "inputs": {part: [item["sha256"] for item in items] for part, items in inputs.items()},
+        "weights": weights["sha256"],
     }
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
@@ -130,13 +112,14 @@ def is_done(record: Record, job: str, folder: Path) -> bool:
 
 @contextlib.contextmanager
 def at_work(folder: Path, shard: Shard) -> Iterator[None]:
-    """Keep other processes off the shard while the block runs.
+    """Make the folder, and keep other processes off the shard while the block runs.
 
     Raises:
       WriteError: another process is at work on it, or divides the jobs otherwise.
     """
     lock = FileLock(folder / f".jaxstyle-{shard.index}-of-{shard.count}.lock")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".jaxstyle.lock", timeout=60):
             for path in folder.glob(".jaxstyle-*-of-*.lock"):
                 other = FileLock(path)

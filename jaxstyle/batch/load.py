@@ -40,15 +40,15 @@ class Picture:
 
 
 class Loader:
-    """Reads jobs of one shape; callable from several threads."""
+    """Reads jobs, and keeps paintings; callable from several threads."""
 
-    def __init__(self, jobs: Sequence[Job], shape: tuple[int, int]):
-        self._jobs, self._shape = jobs, shape
+    def __init__(self, jobs: Sequence[Job]):
+        self._jobs = jobs
         self._styles: dict[tuple[Path, int, float], np.ndarray] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, index: int) -> Picture:
-        """The inputs of a job.
+    def __call__(self, index: int, work: tuple[int, int]) -> Picture:
+        """The inputs of a job, to be worked on at the height and width `work`.
 
         Raises:
           ImageReadError: a file cannot be read.
@@ -59,27 +59,28 @@ class Loader:
         shape = pyramid.fit_shape(content.shape, job.config.size)
         content, alpha = content[..., :3], content[..., 3:]
         masks = [_read(path, lambda path: read_mask(path, shape)) for path in job.masks]
-        masks = [images.resize(mask[..., None], self._shape)[..., 0] for mask in masks]
+        masks = [images.resize(mask[..., None], work)[..., 0] for mask in masks]
         start = None
         if job.start is not None:
             start = _read(job.start, images.read_image)
             check_proportions(job.start, start.shape, shape)
-            start = images.resize(start, self._shape)
+            start = images.resize(start, work)
         return Picture(
             index=index,
-            content=images.resize(content, self._shape),
-            styles=tuple(self._style(path, job) for path in job.styles),
+            content=images.resize(content, work),
+            styles=tuple(self._style(path, job, work) for path in job.styles),
             shape=shape,
             alpha=images.resize(alpha, shape) if alpha.size else None,
             masks=np.stack(masks) if masks else None,
             start=start,
         )
 
-    def _style(self, path: Path, job: Job) -> np.ndarray:
+    def _style(self, path: Path, job: Job, work: tuple[int, int]) -> np.ndarray:
+        # All its shapes have one long edge, which is what a painting is scaled to.
         key = path, job.config.size, job.config.style_scale
         with self._lock:
             if key not in self._styles:
-                style = _read(path, lambda path: read_style(path, self._shape, job.config))
+                style = _read(path, lambda path: read_style(path, work, job.config))
                 while len(self._styles) >= _KEPT:
                     self._styles.pop(next(iter(self._styles)))
                 self._styles[key] = style

@@ -6,6 +6,7 @@ import time
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,24 +25,22 @@ MAX_DISTORTION = 0.05
 _GRIDS = (32, 16, 8, 4, 2)
 # Part of a batch that may be copies, made to fill it up to the group's one size.
 _PADDING = 0.1
-# On an accelerator, with memory for more, larger batches gain nothing measurable.
+# Where the compiler does not tell a program's memory; halved when memory runs out.
 _LARGEST = 64
 
 
-def snap(
-    shape: Sequence[int], size: int, max_distortion: float = MAX_DISTORTION
-) -> tuple[int, int]:
+def snap(shape: Sequence[int], size: int) -> tuple[int, int]:
     """Height and width at which a picture of the shape `shape` is worked on.
 
     The long edge is `size`. The short edge is a multiple of the largest of 32, 16, 8, 4 and
-    2 that changes the proportions by no more than `max_distortion`, else exact.
+    2 that changes the proportions by no more than `MAX_DISTORTION`, else exact.
     """
     height, width = shape[:2]
     exact = size * min(height, width) / max(height, width)
     short = max(1, round(exact))
     for grid in _GRIDS:
         snapped = round(exact / grid) * grid
-        if snapped and abs(snapped / exact - 1) <= max_distortion:
+        if snapped and abs(snapped / exact - 1) <= MAX_DISTORTION:
             short = min(snapped, size)
             break
     return (short, size) if height < width else (size, short)
@@ -56,25 +55,22 @@ class Group:
       config: a configuration of the group; the others differ in numbers alone.
       jobs: indices of the jobs.
       batch: number of pictures at once, on all devices together.
-      bytes: memory that one picture takes in the loop, as the compiler says.
     """
 
     shape: tuple[int, int]
     config: StyleConfig
     jobs: tuple[int, ...]
     batch: int = 1
-    bytes: int = 0
+
+    @property
+    def plan(self) -> list[tuple[tuple[int, int], int]]:
+        """Sizes and steps of its levels, with one program each."""
+        return pyramid.levels(self.shape, self.config)
 
     @property
     def work(self) -> int:
-        """Pixels times steps of one picture."""
-        levels = pyramid.levels(self.shape, self.config)
-        return sum(height * width * steps for (height, width), steps in levels)
-
-    @property
-    def compilations(self) -> int:
-        """Programs of the descent: one per level."""
-        return len(pyramid.levels(self.shape, self.config))
+        """Pixels times steps of all its pictures."""
+        return pyramid.work(self.plan) * len(self.jobs)
 
 
 def make_groups(jobs: Iterable[tuple[int, Job, tuple[int, int]]]) -> list[Group]:
@@ -100,34 +96,52 @@ def batch_size(count: int, limit: int) -> int:
     return next(s for s in sizes if math.ceil(count / s) * s - count <= _PADDING * count)
 
 
-def size_batches(
-    groups: Sequence[Group], params: Params, limit: int | None = None
-) -> tuple[list[Group], float]:
-    """Groups with their batch sizes, and seconds per pixel and step.
-
-    One small program per configuration is compiled and timed. The compiler's own analysis
-    of its memory, per pixel, says how many pictures fit into the device's memory.
+def size_batches(groups: Sequence[Group], params: Params, limit: int | None = None) -> list[Group]:
+    """Groups with their batch sizes, as many pictures as fit into the memory of every device.
 
     Args:
       groups: from `make_groups`.
       params: weights from `load_weights`.
       limit: pictures at once on a device to use instead, where the group is large enough.
     """
+    if limit is None and jax.default_backend() == "cpu":
+        limit = 1  # More at once take longer for each: see the README's numbers.
+    if limit is None:
+        needs = [max(cost.bytes, 1) for cost in costs(groups, params)]
+        room = [min(_LARGEST, max(1, int(0.8 * memory_bytes() // need))) for need in needs]
+    else:
+        room = [limit] * len(groups)
+    devices = jax.local_device_count()
+    # Every device takes as many as the others.
+    sizes = [
+        devices * batch_size(math.ceil(len(group.jobs) / devices), most)
+        for group, most in zip(groups, room, strict=True)
+    ]
+    return [replace(group, batch=size) for group, size in zip(groups, sizes, strict=True)]
+
+
+class Cost(NamedTuple):
+    """What one picture takes: bytes of memory in the loop, and seconds of a step per pixel."""
+
+    bytes: int
+    seconds: float
+
+
+def costs(groups: Sequence[Group], params: Params) -> list[Cost]:
+    """Cost of a picture of each group.
+
+    One small program per configuration is compiled and timed; the compiler's own analysis
+    of its memory is scaled by pixels.
+    """
     measured: dict[Hashable, tuple[float, float]] = {}
-    sized, seconds = [], 0.0
+    found = []
     for group in groups:
         key = tuple(group.config.program.items())
         if key not in measured:
             measured[key] = _measure(params, group.config)
         per_pixel, seconds = measured[key]
-        need = int(per_pixel * math.prod(group.shape))
-        fits = max(1, int(0.8 * memory_bytes() // max(need, 1)))
-        most = limit or (1 if jax.default_backend() == "cpu" else min(fits, _LARGEST))
-        # Every device takes as many as the others.
-        devices = jax.local_device_count()
-        each = batch_size(math.ceil(len(group.jobs) / devices), most)
-        sized.append(replace(group, batch=devices * each, bytes=need))
-    return sized, seconds
+        found.append(Cost(int(per_pixel * math.prod(group.shape)), seconds))
+    return found
 
 
 def _measure(params: Params, config: StyleConfig) -> tuple[float, float]:
@@ -156,7 +170,7 @@ def _measure(params: Params, config: StyleConfig) -> tuple[float, float]:
 
 def memory_bytes() -> int:
     """Memory that a device's part of a batch may use: its own, or what the machine leaves."""
-    stats = jax.devices()[0].memory_stats()
+    stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
     free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]

@@ -2,14 +2,14 @@
 
 import contextlib
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from jaxstyle.batch.plan import Group
-
-LogFormat = Literal["text", "json"]
+from jaxstyle.options import LogFormat
 
 
 class Teller:
@@ -25,7 +25,7 @@ class Teller:
         self._began = time.monotonic()
         self._jobs, self._known = jobs, done
         self._finished += done
-        self._total = float(sum(group.work * len(group.jobs) for group in groups))
+        self._total = float(sum(group.work for group in groups))
 
     def stepped(self, work: float, loss: float) -> None:
         """So much of the work is done; the mean loss of the pictures at work."""
@@ -75,7 +75,9 @@ class Events(Teller):
 
     def stepped(self, work: float, loss: float) -> None:
         super().stepped(work, loss)
-        self._emit(event="progress", fraction=round(work / self._total, 5), loss=loss)
+        # JSON has no NaN; one picture of a batch may have diverged.
+        known = loss if math.isfinite(loss) else None
+        self._emit(event="progress", fraction=round(work / self._total, 5), loss=known)
 
     def finished(self, record: dict[str, Any]) -> None:
         super().finished(record)
@@ -135,7 +137,7 @@ def teller(log_format: LogFormat, *, quiet: bool) -> Iterator[Teller]:
 def plan_line(groups: Sequence[Group], jobs: int, done: int) -> str:
     """The plan in one line."""
     todo = sum(len(group.jobs) for group in groups)
-    programs = sum(group.compilations for group in groups)
+    programs = sum(len(group.plan) for group in groups)
     already = f", {done} done before" if done else ""
     return (
         f"{jobs} jobs{already}, {todo} to do in {len(groups)} shapes "

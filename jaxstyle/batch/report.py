@@ -82,32 +82,30 @@ def write_report(
 
 
 class _Album:
-    """Thumbnails, each made once; a picture that cannot be read has none."""
+    """Thumbnails, each made once and numbered; a picture that cannot be read has none."""
 
     def __init__(self):
-        self._pictures: dict[Path, Image.Image | None] = {}
+        self._pictures: dict[Path, tuple[int, Image.Image | None]] = {}
 
-    def get(self, path: Path) -> Image.Image | None:
+    def get(self, path: Path) -> tuple[int, Image.Image | None]:
         if path not in self._pictures:
             try:
-                pixels = images.read_image(path, _THUMBNAIL)
-                picture = Image.fromarray(np.round(255 * pixels).astype(np.uint8))
+                picture = images.read_thumbnail(path, _THUMBNAIL)
             except (JaxstyleError, OSError):
                 picture = None
-            self._pictures[path] = picture
+            self._pictures[path] = len(self._pictures), picture
         return self._pictures[path]
 
     def tag(self, path: Path) -> str:
         """HTML of a thumbnail; its pixels are in the style sheet, once."""
-        picture = self.get(path)
+        number, picture = self.get(path)
         if picture is None:
             return "<small>no picture</small>"
-        number = list(self._pictures).index(path)
         name = html.escape(path.name, quote=True)
         return f'<i class="t t{number}" role="img" title="{name}" aria-label="{name}"></i>'
 
     def style_sheet(self) -> Iterator[str]:
-        for number, picture in enumerate(self._pictures.values()):
+        for number, picture in self._pictures.values():
             if picture is not None:
                 buffer = io.BytesIO()
                 picture.save(buffer, "JPEG", quality=80)
@@ -183,7 +181,7 @@ def _sheet(folder: Path, pairs: Sequence[tuple[Job, Record]], album: _Album) -> 
     draw = ImageDraw.Draw(sheet)
     for number, (job, record) in enumerate(pairs):
         x, y = number % across * cell + 4, number // across * (cell + line) + 4
-        picture = album.get(folder / job.output)
+        _, picture = album.get(folder / job.output)
         if picture is not None:
             inset = (_THUMBNAIL - picture.width) // 2, (_THUMBNAIL - picture.height) // 2
             sheet.paste(picture, (x + inset[0], y + inset[1]))

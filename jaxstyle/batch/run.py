@@ -30,8 +30,9 @@ from jaxstyle.batch.progress import Teller
 from jaxstyle.batch.todo import look
 from jaxstyle.errors import DivergedError, ExitCode, JaxstyleError, WriteError
 from jaxstyle.files import write_bytes
-from jaxstyle.paint import Progress
-from jaxstyle.transfer import stylize_batch
+from jaxstyle.paint import Progress, Subject, paint
+from jaxstyle.paintings import Paintings
+from jaxstyle.provenance import FileId, metadata, provenance
 from jaxstyle.vgg19 import Params
 
 # Points of a loss curve that are kept.
@@ -47,7 +48,7 @@ class Batch:
       jobs: checked by `check_jobs`.
       folder: where outputs and the ledger go.
       params: weights from `load_weights`.
-      weights_sha256: of the weights' file.
+      weights: name and hash of their file.
       tell: hears what happens.
       shard: part of the list to do.
       batch_size: pictures at once; found out by default.
@@ -59,7 +60,7 @@ class Batch:
         jobs: Sequence[Job],
         folder: Path,
         params: Params,
-        weights_sha256: str,
+        weights: FileId,
         tell: Teller,
         *,
         shard: Shard,
@@ -68,9 +69,11 @@ class Batch:
     ):
         self.jobs = shard.of(list(jobs))
         self.records: list[Record | None] = [None] * len(self.jobs)
-        self._folder, self._params, self._sha256 = folder, params, weights_sha256
+        self._folder, self._params, self._weights = folder, params, weights
+        self._paintings = Paintings(params)
         self._tell, self._shard = tell, shard
         self._limit, self._overwrite = batch_size, overwrite
+        self._load = Loader(self.jobs)
         self._ledger, self._lock = Ledger(folder, shard), threading.Lock()
         self._stop: ExitCode | None = None
         self._fault: WriteError | None = None
@@ -82,12 +85,11 @@ class Batch:
         Raises:
           WriteError: another process is at work on these jobs, or nothing can be written.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
         with at_work(self._folder, self._shard), _on_signals(self._interrupt):
             self._todo = look(
-                self.jobs, self._folder, self._sha256, self._ledger, overwrite=self._overwrite
+                self.jobs, self._folder, self._weights, self._ledger, overwrite=self._overwrite
             )
-            groups, _ = size_batches(self._todo.groups, self._params, self._limit)
+            groups = size_batches(self._todo.groups, self._params, self._limit)
             self._tell.planned(groups, len(self.jobs), len(self._todo.done))
             for index, record in self._todo.done.items():
                 self.records[index] = record
@@ -95,7 +97,8 @@ class Batch:
                 self._fail(index, error)
             with ThreadPoolExecutor(2, "decode") as readers, ThreadPoolExecutor(2) as writers:
                 for group in groups:
-                    self._run_group(group, readers, writers)
+                    if self._stop is None:
+                        self._run_group(group, readers, writers)
             if self._fault is not None:
                 raise self._fault
         if self._stop is not None:
@@ -110,12 +113,12 @@ class Batch:
             group.jobs[begin : begin + group.batch]
             for begin in range(0, len(group.jobs), group.batch)
         ]
-        loader = Loader(self.jobs, group.shape)
         ahead: deque[list[Future]] = deque()
         behind: deque[Future] = deque()
         for number in range(len(batches)):
             while len(ahead) < 2 and number + len(ahead) < len(batches):
-                ahead.append([readers.submit(loader, i) for i in batches[number + len(ahead)]])
+                following = batches[number + len(ahead)]
+                ahead.append([readers.submit(self._load, i, group.shape) for i in following])
             pictures = list(self._loaded(batches[number], ahead.popleft()))
             if self._stop is not None:
                 break
@@ -167,27 +170,30 @@ class Batch:
         began, before = time.perf_counter(), self._work
         # Copies fill up the group's one size; they are not looked at.
         filled = pictures + [pictures[-1]] * (room - len(pictures))
-        per_step = group.work * len(pictures)
 
         def callback(progress: Progress) -> bool:
-            done = pyramid.work_done(group.shape, group.config, progress.step)
-            self._work = before + per_step * done
+            self._work = before + pyramid.work(group.plan, progress.step) * len(pictures)
             self._tell.stepped(self._work, float(np.mean(progress.loss)))
             return self._stop is not None
 
-        result = stylize_batch(
+        subjects = [
+            Subject(p.content, p.styles, self.jobs[p.index].config, None, p.start, p.masks)
+            for p in filled
+        ]
+        # One alone is what `stylize` makes, to the last bit.
+        result = paint(
             self._params,
-            np.stack([p.content for p in filled]),
-            [p.styles for p in filled],
-            [self.jobs[p.index].config for p in filled],
-            callback=callback,
-            starts=_stacked([p.start for p in filled]),
-            masks=_stacked([p.masks for p in filled]),
+            subjects,
+            callback,
+            shape=group.shape,
+            batched=room > 1,
             sharding=_over_devices(),
+            paintings=self._paintings,
         )
         if self._stop is not None:
             return []
-        self._work = before + per_step
+        if room == 1:
+            result = jax.tree.map(lambda leaf: leaf[None], result)
         seconds = (time.perf_counter() - began) / len(pictures)
         made = []
         for i, picture in enumerate(pictures):
@@ -211,16 +217,16 @@ class Batch:
 
     def _finish(self, picture: Picture, image: np.ndarray, made: Record) -> None:
         """Write a result, then its record."""
-        output = self._folder / self.jobs[picture.index].output
+        job = self.jobs[picture.index]
+        output = self._folder / job.output
         try:
             pixels = images.resize(image, picture.shape)
             if picture.alpha is not None:
                 pixels = np.concatenate([pixels, picture.alpha], axis=-1)
             images.check_format(output, picture.shape)
-            metadata = {"Software": f"jaxstyle {__version__}"}
-            data = images.encode_image(
-                pixels, images.FORMATS[output.suffix.lower()], metadata=metadata
-            )
+            inputs = self._todo.inputs[picture.index]
+            text = metadata(provenance("batch", job.config, inputs, self._weights))
+            data = images.encode_image(pixels, images.FORMATS[output.suffix.lower()], metadata=text)
             write_bytes(output, data, parents=True)
         except WriteError as error:
             self._fail(picture.index, error)
@@ -239,12 +245,13 @@ class Batch:
             self._halt(error)
 
     def _record(self, index: int, outcome: Record) -> None:
-        job, hashes = self.jobs[index], self._todo.hashes.get(index)
+        job = self.jobs[index]
+        unread = {"content": [{"file": job.content.name}]}
         record = {
             "output": job.output,
-            "job": hashes[1] if hashes else None,
+            "job": self._todo.hashes.get(index),
             **outcome,
-            "inputs": hashes[0] if hashes else {"content": [{"file": job.content.name}]},
+            "inputs": self._todo.inputs.get(index, unread),
             "jaxstyle": __version__,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
@@ -263,12 +270,6 @@ class Batch:
 
     def _interrupt(self) -> None:
         self._stop = self._stop or ExitCode.INTERRUPTED
-
-
-def _stacked(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """Arrays as one, if the pictures of the group have them."""
-    there = [array for array in arrays if array is not None]
-    return np.stack(there) if there else None
 
 
 def _over_devices() -> NamedSharding | None:

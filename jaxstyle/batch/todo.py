@@ -6,9 +6,10 @@ from pathlib import Path
 
 from jaxstyle import images, pyramid
 from jaxstyle.batch.jobs import Job
-from jaxstyle.batch.ledger import Hashes, Ledger, Record, input_hashes, is_done, job_hash
+from jaxstyle.batch.ledger import Ledger, Record, is_done, job_hash
 from jaxstyle.batch.plan import Group, make_groups, snap
 from jaxstyle.errors import ImageReadError, JaxstyleError
+from jaxstyle.provenance import FileId, InputIds, input_ids
 
 
 @dataclass
@@ -17,31 +18,33 @@ class Todo:
 
     Attributes:
       groups: the rest, with indices into the list.
-      hashes: of the inputs, and of the whole job, by index.
+      inputs: files of a job, by index.
+      hashes: of all that decides what a job's picture is, by index.
       done: records of what was done before, by index.
       failed: why a job cannot be done, by index.
     """
 
     groups: list[Group] = field(default_factory=list)
-    hashes: dict[int, tuple[Hashes, str]] = field(default_factory=dict)
+    inputs: dict[int, InputIds] = field(default_factory=dict)
+    hashes: dict[int, str] = field(default_factory=dict)
     done: dict[int, Record] = field(default_factory=dict)
     failed: dict[int, JaxstyleError] = field(default_factory=dict)
 
 
 def look(
-    jobs: Sequence[Job], folder: Path, weights_sha256: str, ledger: Ledger, *, overwrite: bool
+    jobs: Sequence[Job], folder: Path, weights: FileId, ledger: Ledger, *, overwrite: bool
 ) -> Todo:
     """What of `jobs` is left to do: reads headers, inputs' hashes and the ledger."""
     todo, cache, records = Todo(), {}, ledger.read()
     open_jobs = []
     for index, job in enumerate(jobs):
         try:
-            hashes = input_hashes(job, cache)
-            todo.hashes[index] = hashes, job_hash(job, hashes, weights_sha256)
+            todo.inputs[index] = input_ids(job.inputs, cache)
+            todo.hashes[index] = job_hash(job, todo.inputs[index], weights)
             known = [
                 record
                 for record in records.get(job.output, ())
-                if not overwrite and is_done(record, todo.hashes[index][1], folder)
+                if not overwrite and is_done(record, todo.hashes[index], folder)
             ]
             if known:
                 todo.done[index] = known[-1]

@@ -1,0 +1,36 @@
+"""What is known of paintings: each is measured once, however many pictures are made of it."""
+
+from collections.abc import Hashable
+
+from jaxtyping import Float
+
+from jaxstyle import programs
+from jaxstyle.config import LossSpec
+from jaxstyle.losses import Moments
+from jaxstyle.vgg19 import AnyArray, Params
+
+
+class Paintings:
+    """Remembers the statistics of paintings by the identity of their arrays.
+
+    Args:
+      params: weights from `load_weights`.
+      limit: most statistics to remember, of up to 2.5 MiB each; the oldest go first.
+    """
+
+    def __init__(self, params: Params, limit: int = 64):
+        self._params, self._limit = params, limit
+        # With the array, whose identity would else be free for another.
+        self._known: dict[Hashable, tuple[AnyArray, dict[str, Moments]]] = {}
+
+    def measure(
+        self, style: Float[AnyArray, "_h _w 3"], spec: LossSpec, shape: tuple[int, int]
+    ) -> dict[str, Moments]:
+        """`measure_style` of a painting at the height and width `shape`."""
+        key = id(style), spec, shape
+        if key not in self._known:
+            while len(self._known) >= self._limit:
+                self._known.pop(next(iter(self._known)))
+            measured = programs.style(self._params, style, spec=spec, shape=shape)
+            self._known[key] = style, measured
+        return self._known[key][1]
