@@ -1,12 +1,19 @@
 """The 3x3 convolution of VGG: how borders are filled, and a gradient fit for loops."""
 
 from functools import partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxstyle.options import Padding
+
+Lines = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+"""Top and bottom row `[n, w, c]`, left and right column `[n, h, c]`."""
+_Filled = Literal["zeros", "edge", "reflect"]
+# Lines between the border and the ones that are copied around it.
+_NEAR = {"edge": 0, "reflect": 1}
 
 
 def conv3x3(
@@ -35,37 +42,79 @@ def conv3x3(
     x = x.reshape(-1, *x.shape[-3:])
     if padding == "edge_first":
         padding = "edge" if first else "zeros"
-    if padding == "zeros":
-        x = _conv(x, kernel, 1)
-    else:
-        x = _conv(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=padding), kernel, 0)
+    x = _conv(x, kernel, padding)
     return x.reshape(*batch, *x.shape[1:]) + bias
-
-
-def _xla_conv(x: jax.Array, kernel: jax.Array, border: int) -> jax.Array:
-    borders = ((border, border), (border, border))
-    layout = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), borders, dimension_numbers=layout)
 
 
 # XLA's CPU compiler brings convolutions into the form of its fast kernels only outside
 # of loops, and JAX's own gradient is not in that form: in a `fori_loop` it took four
 # times as long (jax-ml/jax#12868). This one is in that form from the start.
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _conv(x: jax.Array, kernel: jax.Array, border: int) -> jax.Array:
-    return _xla_conv(x, kernel, border)
+def _conv(x: jax.Array, kernel: jax.Array, padding: _Filled) -> jax.Array:
+    return _convolve(x, kernel, padding)
 
 
-def _forward(x: jax.Array, kernel: jax.Array, border: int) -> tuple[jax.Array, tuple]:
-    return _xla_conv(x, kernel, border), (x, kernel)
+def _forward(x: jax.Array, kernel: jax.Array, padding: _Filled) -> tuple[jax.Array, tuple]:
+    return _convolve(x, kernel, padding), (x, kernel)
 
 
-def _backward(border: int, saved: tuple, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _backward(padding: _Filled, saved: tuple, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
     turned = jnp.flip(kernel, axis=(0, 1)).swapaxes(2, 3)
+    x_bar: jax.Array = _conv(cotangent, turned, "zeros")
+    if padding != "zeros":
+        near = _NEAR[padding]
+        _, vjp = jax.vjp(lambda border: _seen(border, kernel, padding), _border(x, near))
+        x_bar = _add_to_border(x_bar, near, *vjp(_border(cotangent, 0)))
     # Under jit the compiler drops the kernel's gradient where nobody asks for it.
-    _, kernel_vjp = jax.vjp(lambda kernel: _xla_conv(x, kernel, border), kernel)
-    return _conv(cotangent, turned, 2 - border), *kernel_vjp(cotangent)
+    _, kernel_vjp = jax.vjp(lambda kernel: _convolve(x, kernel, padding), kernel)
+    return x_bar, *kernel_vjp(cotangent)
 
 
 _conv.defvjp(_forward, _backward)
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, padding: _Filled) -> jax.Array:
+    layout = ("NHWC", "HWIO", "NHWC")
+    y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
+    if padding == "zeros":
+        return y
+    # Only the outermost rows and columns see what is around the map. To pad the whole map
+    # took twice the time on the CPU, and half as much memory again.
+    return _add_to_border(y, 0, _seen(_border(x, _NEAR[padding]), kernel, padding))
+
+
+def _border(x: jax.Array, near: int) -> Lines:
+    """First and last row, first and last column; `near` lines further in."""
+    return x[:, near], x[:, -1 - near], x[:, :, near], x[:, :, -1 - near]
+
+
+def _add_to_border(x: jax.Array, near: int, lines: Lines) -> jax.Array:
+    """The transpose of `_border`."""
+    for axis, (first, last) in ((1, lines[:2]), (2, lines[2:])):
+        for index, line in ((near, first), (x.shape[axis] - 1 - near, last)):
+            line += jax.lax.index_in_dim(x, index, axis, keepdims=False)
+            x = jax.lax.dynamic_update_index_in_dim(x, line, index, axis)
+    return x
+
+
+def _seen(border: Lines, kernel: jax.Array, padding: _Filled) -> Lines:
+    """What the outermost rows and columns of a convolution see of copies around the map."""
+    top, bottom, left, right = border
+    none, side = (0, 0), (1, 1)
+    top, bottom = (jnp.pad(row, (none, side, none), mode=padding) for row in (top, bottom))
+    # Corners are the rows' matter.
+    left, right = (jnp.pad(column, (none, side, none)) for column in (left, right))
+    return (
+        _line(top, kernel[0]),
+        _line(bottom, kernel[2]),
+        _line(left, kernel[:, 0]),
+        _line(right, kernel[:, 2]),
+    )
+
+
+def _line(x: jax.Array, taps: jax.Array) -> jax.Array:
+    """Valid cross-correlation of lines `[n, l + 2, c]` with `[3, c, d]`."""
+    length = x.shape[1] - 2
+    windows = jnp.concatenate([x[:, i : i + length] for i in range(3)], axis=-1)
+    return windows @ taps.reshape(-1, taps.shape[-1])
