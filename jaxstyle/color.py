@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxstyle.linalg import eigh
+
 # Rec. 601, the Y of the YIQ space that the paper uses.
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -56,7 +58,7 @@ def _color_statistics(image: Array) -> tuple[Array, Array]:
 
 
 def _power(covariance: Array, exponent: float) -> Array:
-    values, vectors = jnp.linalg.eigh(covariance)
+    values, vectors = eigh(covariance)
     # A gray image has no extent along two of the axes: nothing is to be stretched there.
     powers = jnp.where(values > 1e-6, jnp.maximum(values, 1e-6) ** exponent, 0.0)
     return (vectors * powers) @ vectors.T

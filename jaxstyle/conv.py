@@ -7,11 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxstyle import winograd
 from jaxstyle.options import Padding
 
 Lines = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 """Top and bottom row `[n, w, c]`, left and right column `[n, h, c]`."""
 _Filled = Literal["zeros", "edge", "reflect"]
+_MODES = {"zeros": "constant", "edge": "edge", "reflect": "reflect"}
+"""Names in `jnp.pad`."""
 # Lines between the border and the ones that are copied around it.
 _NEAR = {"edge": 0, "reflect": 1}
 
@@ -23,6 +26,7 @@ def conv3x3(
     *,
     padding: Padding = "zeros",
     first: bool = False,
+    transformed: Float[Array, "36 c d"] | None = None,
 ) -> Float[Array, "*batch h w d"]:
     """Cross-correlation with a 3x3 kernel, plus a bias; the size of the map stays.
 
@@ -37,44 +41,59 @@ def conv3x3(
         `zeros` in the others, which keeps the picture's frame from darkening
         and leaves deep features as trained.
       first: whether this is the network's first layer.
+      transformed: the kernel by `winograd.transform`, if the maps are to be
+        computed so; gradients of the weights are those of `kernel` all the same.
     """
     batch = x.shape[:-3]
     x = x.reshape(-1, *x.shape[-3:])
     if padding == "edge_first":
         padding = "edge" if first else "zeros"
-    x = _conv(x, kernel, padding)
+    x = _conv(x, kernel, transformed, padding)
     return x.reshape(*batch, *x.shape[1:]) + bias
 
 
 # XLA's CPU compiler brings convolutions into the form of its fast kernels only outside
 # of loops, and JAX's own gradient is not in that form: in a `fori_loop` it took four
 # times as long (jax-ml/jax#12868). This one is in that form from the start.
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _conv(x: jax.Array, kernel: jax.Array, padding: _Filled) -> jax.Array:
-    return _convolve(x, kernel, padding)
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _conv(
+    x: jax.Array, kernel: jax.Array, transformed: jax.Array | None, padding: _Filled
+) -> jax.Array:
+    return _convolve(x, kernel, transformed, padding)
 
 
-def _forward(x: jax.Array, kernel: jax.Array, padding: _Filled) -> tuple[jax.Array, tuple]:
-    return _convolve(x, kernel, padding), (x, kernel)
+def _forward(
+    x: jax.Array, kernel: jax.Array, transformed: jax.Array | None, padding: _Filled
+) -> tuple[jax.Array, tuple]:
+    return _convolve(x, kernel, transformed, padding), (x, kernel, transformed)
 
 
-def _backward(padding: _Filled, saved: tuple, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, kernel = saved
-    turned = jnp.flip(kernel, axis=(0, 1)).swapaxes(2, 3)
-    x_bar: jax.Array = _conv(cotangent, turned, "zeros")
-    if padding != "zeros":
+def _backward(
+    padding: _Filled, saved: tuple, cotangent: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    x, kernel, transformed = saved
+    if transformed is None:
+        turned = jnp.flip(kernel, axis=(0, 1)).swapaxes(2, 3)
+        x_bar: jax.Array = _conv(cotangent, turned, None, "zeros")
+    else:
+        x_bar = winograd.convolve_transposed(cotangent, transformed, _MODES[padding])
+    if padding != "zeros" and transformed is None:
         near = _NEAR[padding]
         _, vjp = jax.vjp(lambda border: _seen(border, kernel, padding), _border(x, near))
         x_bar = _add_to_border(x_bar, near, *vjp(_border(cotangent, 0)))
     # Under jit the compiler drops the kernel's gradient where nobody asks for it.
-    _, kernel_vjp = jax.vjp(lambda kernel: _convolve(x, kernel, padding), kernel)
-    return x_bar, *kernel_vjp(cotangent)
+    _, kernel_vjp = jax.vjp(lambda kernel: _convolve(x, kernel, None, padding), kernel)
+    return x_bar, *kernel_vjp(cotangent), jax.tree.map(jnp.zeros_like, transformed)
 
 
 _conv.defvjp(_forward, _backward)
 
 
-def _convolve(x: jax.Array, kernel: jax.Array, padding: _Filled) -> jax.Array:
+def _convolve(
+    x: jax.Array, kernel: jax.Array, transformed: jax.Array | None, padding: _Filled
+) -> jax.Array:
+    if transformed is not None:
+        return winograd.convolve(x, transformed, _MODES[padding])
     layout = ("NHWC", "HWIO", "NHWC")
     y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
     if padding == "zeros":

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import json
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from jaxstyle.errors import DivergedError, ExitCode, WriteError
 from jaxstyle.files import check_output, write_bytes
 from jaxstyle.paint import Callback, Progress, Result
 from jaxstyle.provenance import Inputs, file_id, input_ids, metadata, provenance
+from jaxstyle.signals import on_signals
 from jaxstyle.vgg19 import Params
 
 Paint = Callable[[Params, Callback, Progress | None], Result]
@@ -147,9 +147,7 @@ class _Watch:
             self._saved = now
         return self._interrupted
 
-    def interrupt(self, *_: Any) -> None:
-        # A second interrupt does not wait for the chunk of steps to end.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    def interrupt(self) -> None:
         self._interrupted = True
 
 
@@ -157,10 +155,7 @@ class _Watch:
 def _watch(args: argparse.Namespace, plan: Plan, save: Callable[[Any], None]) -> Iterator[_Watch]:
     watch = _Watch(save, args.preview_every)
     with contextlib.ExitStack() as stack:
-        # Outside of the main thread there is no one to interrupt.
-        with contextlib.suppress(ValueError):
-            before = signal.signal(signal.SIGINT, watch.interrupt)
-            stack.callback(signal.signal, signal.SIGINT, before)
+        stack.enter_context(on_signals(watch.interrupt))
         if sys.stderr.isatty() and not args.quiet:
             watch.show = stack.enter_context(_progress_bar(plan))
         yield watch

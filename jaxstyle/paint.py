@@ -111,6 +111,7 @@ def paint(
     """
     config = _common(subjects)
     paintings = paintings or Paintings(params)
+    params = programs.weights(params, spec=config.spec)
     plan = pyramid.levels(shape, config)
     gather = partial(_gather, batched=batched, sharding=sharding)
     advance = partial(programs.advance, method=config.method, batched=batched)

@@ -31,6 +31,7 @@ class Paintings:
         if key not in self._known:
             while len(self._known) >= self._limit:
                 self._known.pop(next(iter(self._known)))
-            measured = programs.style(self._params, style, spec=spec, shape=shape)
+            params = programs.weights(self._params, spec=spec)
+            measured = programs.style(params, style, spec=spec, shape=shape)
             self._known[key] = style, measured
         return self._known[key][1]

@@ -19,7 +19,7 @@ from jaxstyle.losses import Moments
 from jaxstyle.objective import Targets, measure, measure_style, total_loss
 from jaxstyle.optimize import Info, State, averaged, init, make_optimizer, run
 from jaxstyle.options import ColorMode
-from jaxstyle.vgg19 import Params
+from jaxstyle.vgg19 import Params, transform_kernels
 
 
 class Rates(NamedTuple):
@@ -34,6 +34,14 @@ class Rates(NamedTuple):
     def of(cls, config: StyleConfig) -> "Rates":
         """The numbers of `config`."""
         return cls(config.weights, config.learning_rate, config.average, config.noise)
+
+
+@partial(jax.jit, static_argnames="spec")
+def weights(params: Params, *, spec: LossSpec) -> Params:
+    """Weights in the form that is fastest in the loop."""
+    if spec.dtype != "float32":
+        return params
+    return transform_kernels(params, spec.content_layers + spec.style_layers)
 
 
 def _optimizer(

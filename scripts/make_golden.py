@@ -26,7 +26,8 @@ def main() -> None:
     image = torch.from_numpy(np.array(read_image(ROOT / PICTURE, SIZE)))
     random = np.random.default_rng(0)
     golden = {}
-    for name, features in torch_reference.features(params, image, CONVS).items():
+    weights = torch_reference.to_torch(params, image)
+    for name, features in torch_reference.features(weights, image, CONVS).items():
         values = features.permute(1, 2, 0).numpy().ravel()
         places = random.choice(values.size, SAMPLES, replace=False)
         golden[f"{name}/places"] = places.astype(np.int32)

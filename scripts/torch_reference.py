@@ -1,4 +1,4 @@
-"""The objective of Gatys et al. in PyTorch, written from the paper: the yardstick for tests.
+"""The objective of Gatys et al. in PyTorch, from the paper: what tests and benchmarks measure by.
 
 Takes the same weights as jaxstyle (HWIO kernels, a color map) and images `[h, w, 3]`.
 """
@@ -11,26 +11,33 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 BLOCKS = (2, 2, 4, 4, 4)
+Tensors = Mapping[str, tuple[torch.Tensor, torch.Tensor]]
+
+
+def to_torch(params: Mapping[str, Mapping[str, Any]], like: torch.Tensor) -> Tensors:
+    """Kernel and bias of every layer as tensors of the type and on the device of `like`."""
+    found = {}
+    for name, leaves in params.items():
+        kernel, bias = (torch.from_numpy(np.array(leaves[k])).to(like) for k in ("kernel", "bias"))
+        found[name] = kernel.permute(3, 2, 0, 1).contiguous() if kernel.ndim == 4 else kernel, bias
+    return found
 
 
 def features(
-    params: Mapping[str, Mapping[str, Any]], image: torch.Tensor, layers: Sequence[str]
+    weights: Tensors, image: torch.Tensor, layers: Sequence[str]
 ) -> dict[str, torch.Tensor]:
     """Feature maps `[c, h, w]` of an image `[h, w, 3]`: zero padding, max pooling."""
-
-    def tensor(layer: str, leaf: str) -> torch.Tensor:
-        return torch.from_numpy(np.array(params[layer][leaf], np.float32)).to(image)
-
-    x = (image @ tensor("color", "kernel") + tensor("color", "bias")).permute(2, 0, 1)[None]
+    kernel, bias = weights["color"]
+    x = (image @ kernel + bias).permute(2, 0, 1)[None]
     found = {}
     for block, convs in enumerate(BLOCKS, start=1):
         for i in range(1, convs + 1):
-            name = f"conv{block}_{i}"
-            kernel = tensor(name, "kernel").permute(3, 2, 0, 1)
-            x = F.conv2d(x, kernel, tensor(name, "bias"), padding=1)
-            found[name] = x[0]
-            x = F.relu(x)
+            x = F.conv2d(x, *weights[f"conv{block}_{i}"], padding=1)
+            found[f"conv{block}_{i}"] = x[0]
+            x = F.relu(x, inplace=f"conv{block}_{i}" not in layers)
             found[f"relu{block}_{i}"] = x[0]
+            if found.keys() >= set(layers):
+                return {name: found[name] for name in layers}
         x = F.max_pool2d(x, 2)
         found[f"pool{block}"] = x[0]
     return {name: found[name] for name in layers}
@@ -42,22 +49,38 @@ def gram(features: torch.Tensor) -> torch.Tensor:
     return flat @ flat.T / flat.shape[1]
 
 
-def loss(
-    params: Mapping[str, Mapping[str, Any]],
-    image: torch.Tensor,
-    content: torch.Tensor,
-    style: torch.Tensor,
-    content_weights: Mapping[str, float],
-    style_weights: Mapping[str, float],
-) -> torch.Tensor:
-    """Weighted sum of mean squared differences of features and of Gram matrices."""
-    found = features(params, image, [*content_weights, *style_weights])
-    with torch.no_grad():
-        kept = features(params, content, list(content_weights))
-        painted = features(params, style, list(style_weights))
-    total = torch.zeros((), dtype=image.dtype)
-    for name, weight in content_weights.items():
-        total = total + weight * F.mse_loss(found[name], kept[name])
-    for name, weight in style_weights.items():
-        total = total + weight * F.mse_loss(gram(found[name]), gram(painted[name]))
-    return total
+class Objective:
+    """Weighted sum of mean squared differences of features and of Gram matrices.
+
+    Args:
+      weights: from `to_torch`.
+      content: the photograph.
+      style: the painting.
+      content_weights: coefficient of each layer.
+      style_weights: coefficient of each layer.
+    """
+
+    def __init__(
+        self,
+        weights: Tensors,
+        content: torch.Tensor,
+        style: torch.Tensor,
+        content_weights: Mapping[str, float],
+        style_weights: Mapping[str, float],
+    ):
+        self._weights = weights
+        self._content_weights, self._style_weights = content_weights, style_weights
+        with torch.no_grad():
+            self._kept = features(weights, content, list(content_weights))
+            painted = features(weights, style, list(style_weights))
+            self._painted = {name: gram(maps) for name, maps in painted.items()}
+
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        """The loss of an image."""
+        found = features(self._weights, image, [*self._content_weights, *self._style_weights])
+        total = torch.zeros((), dtype=image.dtype, device=image.device)
+        for name, weight in self._content_weights.items():
+            total = total + weight * F.mse_loss(found[name], self._kept[name])
+        for name, weight in self._style_weights.items():
+            total = total + weight * F.mse_loss(gram(found[name]), self._painted[name])
+        return total

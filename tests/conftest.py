@@ -10,6 +10,7 @@ from jaxtyping import install_import_hook
 hook = install_import_hook("jaxstyle", "typecheck.check")
 
 import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
 
 IMAGES = Path(__file__).parent / "images"
 GOLDEN = Path(__file__).parent / "golden"
@@ -24,6 +25,10 @@ def assert_same_picture(image, expected, atol=2e-3):
     assert np.shape(image) == np.shape(expected)
     differs = np.abs(np.asarray(image, np.float64) - np.asarray(expected, np.float64)) > atol
     assert differs.mean() < 5e-3
+
+
+def arrays(random, *shapes):
+    return [jnp.asarray(random.normal(size=shape), jnp.float32) for shape in shapes]
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +50,13 @@ def style():
     from jaxstyle import read_image
 
     return read_image(IMAGES / "cafe_terrace.jpg", 40)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_programs():
+    """Drop compiled programs: in one process they would use up Linux's 65 530 memory maps."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Modules that touch files, the terminal or the process.
 EDGE = {
     *("files", "images", "sources", "weights", "convert", "cache", "checkpoint"),
-    *("job", "batch", "provenance", "flags", "commands", "cli"),
+    *("job", "batch", "provenance", "signals", "flags", "commands", "cli"),
 }
 IO = {"PIL", "h5py", "rich", "argparse", "os", "sys", "pathlib"}
 

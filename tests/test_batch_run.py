@@ -127,7 +127,7 @@ def test_paintings_are_measured_once_per_size(folders, monkeypatch):
         measured.append(shape)
         return programs.style(*args, shape=shape, **kwargs)
 
-    fake = types.SimpleNamespace(style=style)
+    fake = types.SimpleNamespace(style=style, weights=programs.weights)
     monkeypatch.setattr(jaxstyle.paintings, "programs", fake)
     assert main(argv(folders)) == 0
     # Two paintings at two levels; all shapes have one long edge.
@@ -141,6 +141,12 @@ def test_programs_are_compiled_once_per_group_and_level(folders):
     assert main(argv(folders, *sizes)) == 0
     # Three shapes of two levels.
     assert advance._cache_size() - before <= 6
+
+
+def test_programs_of_groups_long_done_are_dropped(folders, monkeypatch):
+    monkeypatch.setattr(jaxstyle.batch.run, "_GROUPS_KEPT", 3)
+    assert main(argv(folders)) == 0
+    assert advance._cache_size() == 0
 
 
 def test_a_second_run_does_nothing(folders, capsys):

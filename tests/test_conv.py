@@ -2,15 +2,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import arrays
 from jax.test_util import check_grads
 
 from jaxstyle.conv import conv3x3
 
 MODES = {"zeros": "constant", "reflect": "reflect", "edge": "edge"}
-
-
-def arrays(random, *shapes):
-    return [jnp.asarray(random.normal(size=shape), jnp.float32) for shape in shapes]
 
 
 def by_hand(x, kernel, bias, mode):

@@ -15,6 +15,7 @@ from jaxstyle import (
     total_loss,
     total_variation,
 )
+from jaxstyle.vgg19 import transform_kernels
 
 # Shallow layers: every claim here is about composition, not depth.
 CONFIG = StyleConfig(
@@ -158,6 +159,19 @@ def test_targets_of_many_photographs_by_vmap(params, content, style):
     np.testing.assert_allclose(
         targets.content["relu2_2"][1], single.content["relu2_2"], rtol=1e-4, atol=1e-4
     )
+
+
+@pytest.mark.parametrize(("dtype", "fewer"), [("float32", True), ("bfloat16", False)])
+def test_transformed_kernels_are_used_in_the_gradient(params, content, style, dtype, fewer):
+    config = StyleConfig(content_layers=("relu3_2",), style_layers=("relu3_1",), dtype=dtype)
+    targets = make_targets(params, content, [style], config)
+
+    def convolutions(params):
+        grad = jax.grad(lambda x: total_loss(params, x, targets, config.weights)[0])
+        return str(jax.make_jaxpr(grad)(content)).count("conv_general_dilated[")
+
+    transformed = transform_kernels(params, ("relu3_2",))
+    assert (convolutions(transformed) < convolutions(params)) is fewer
 
 
 def test_other_weights_do_not_compile_again(params, content, style):

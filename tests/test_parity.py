@@ -9,6 +9,7 @@ from conftest import IMAGES
 
 from jaxstyle import StyleConfig, features, make_targets, read_image, total_loss
 from jaxstyle.convert import CONVS
+from jaxstyle.vgg19 import transform_kernels
 
 torch = pytest.importorskip("torch", reason="torch is an extra: pip install '.[convert]'")
 # Our own script: where torch is there, that it cannot be imported is a failure.
@@ -24,33 +25,39 @@ def image():
     return read_image(IMAGES / "coffee.jpg", 128)
 
 
+@pytest.fixture(params=["plain", "transformed"])
+def weights(request, params):
+    """Weights as they are read, and as the loop has them."""
+    return params if request.param == "plain" else transform_kernels(params, CONVS)
+
+
 def test_all_sixteen_convolutions_equal_pytorchs(params, image):
-    expected = torch_reference.features(params, torch.from_numpy(image), CONVS)
+    x = torch.from_numpy(image)
+    expected = torch_reference.features(torch_reference.to_torch(params, x), x, CONVS)
     for name, found in features(params, image, CONVS).items():
         reference = expected[name].permute(1, 2, 0).numpy()
         # Both sum float32 products, in different orders.
         assert relative_error(found, reference) < 1e-5, name
 
 
-def test_gradient_of_the_whole_loss_equals_pytorchs(params, image):
+def test_gradient_of_the_whole_loss_equals_pytorchs(params, weights, image):
     config = StyleConfig(padding="zeros", tv_weight=0, style_loss="gram")
     content = read_image(IMAGES / "chelsea.jpg", 128)
     content = np.ascontiguousarray(content[: image.shape[0], : image.shape[1]])
     style = read_image(IMAGES / "cafe_terrace.jpg", 128)
     image = np.ascontiguousarray(image[: content.shape[0], : content.shape[1]])
     targets = make_targets(params, content, [style], config)
-    loss, grad = jax.value_and_grad(lambda x: total_loss(params, x, targets, config.weights)[0])(
+    loss, grad = jax.value_and_grad(lambda x: total_loss(weights, x, targets, config.weights)[0])(
         image
     )
     x = torch.from_numpy(image).requires_grad_()
-    reference = torch_reference.loss(
-        params,
-        x,
+    reference = torch_reference.Objective(
+        torch_reference.to_torch(params, x),
         torch.from_numpy(content),
         torch.from_numpy(style),
         config.weights.content,
         config.weights.style,
-    )
+    )(x)
     reference.backward()
     np.testing.assert_allclose(loss, reference.item(), rtol=1e-5)
     assert relative_error(grad, x.grad.numpy()) < 1e-4

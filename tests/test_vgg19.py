@@ -6,7 +6,7 @@ from conftest import GOLDEN, IMAGES
 
 from jaxstyle import LAYERS, features, normalize_weights, read_image
 from jaxstyle.options import BLOCKS, min_side
-from jaxstyle.vgg19 import PARAM_SHAPES
+from jaxstyle.vgg19 import PARAM_SHAPES, transform_kernels
 
 CONVS = [name for name in LAYERS if name.startswith("conv")]
 RELUS = [name for name in LAYERS if name.startswith("relu")]
@@ -35,6 +35,23 @@ def test_features_equal_those_of_pytorch_up_to_the_weights_float16(params):
     for name, values in maps.items():
         error = np.abs(values.ravel()[golden[f"{name}/places"]] - golden[f"{name}/values"]).max()
         assert error / golden[f"{name}/largest"] < 2e-3, name
+
+
+@pytest.mark.parametrize("padding", ["zeros", "edge", "reflect"])
+def test_transformed_kernels_give_the_same_features(params, content, padding):
+    transformed = transform_kernels(params, ("relu5_1",))
+    found = {name for name, leaves in transformed.items() if "winograd" in leaves}
+    # Of 128 channels and more, and no deeper than is asked for.
+    assert found == {"conv2_2", "conv5_1"} | {f"conv{b}_{i}" for b in (3, 4) for i in range(1, 5)}
+    expected = features(params, content, RELUS[:13], padding=padding)
+    for name, values in features(transformed, content, RELUS[:13], padding=padding).items():
+        assert relative_error(values, expected[name]) < 5e-5, name
+
+
+def test_where_kernels_are_not_transformed(params, monkeypatch):
+    assert transform_kernels(params, ("relu2_1",)) == params
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert transform_kernels(params, ("relu5_1",)) is params
 
 
 def test_maps_have_the_papers_sizes(params, content):

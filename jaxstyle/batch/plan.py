@@ -148,6 +148,7 @@ def _measure(params: Params, config: StyleConfig) -> tuple[float, float]:
     """Bytes per pixel, and seconds per pixel and step, of a small gray picture."""
     side = min(config.size, 128)
     spec, method = config.spec, config.method
+    params = programs.weights(params, spec=spec)
     image = jnp.full((side, side, 3), 0.5)
     seen = programs.style(params, image, spec=spec, shape=(side, side))
     content = image if spec.content_layers else None

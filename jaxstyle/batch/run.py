@@ -5,17 +5,14 @@ as done when its file is safe on the disk and its line is in the ledger; a proce
 killed at any moment, and started again, goes on with what is missing.
 """
 
-import contextlib
 import errno
 import hashlib
-import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -33,10 +30,14 @@ from jaxstyle.files import write_bytes
 from jaxstyle.paint import Progress, Subject, paint
 from jaxstyle.paintings import Paintings
 from jaxstyle.provenance import FileId, metadata, provenance
+from jaxstyle.signals import on_signals
 from jaxstyle.vgg19 import Params
 
 # Points of a loss curve that are kept.
 _CURVE = 64
+# Programs of so many groups are kept: each is of a thousand memory maps and more on a CPU,
+# and Linux allows 65 530.
+_GROUPS_KEPT = 4
 # What is wrong with one name; any other failure to write would fail every job after it too.
 _OWN_FAULTS = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EILSEQ)
 
@@ -85,7 +86,7 @@ class Batch:
         Raises:
           WriteError: another process is at work on these jobs, or nothing can be written.
         """
-        with at_work(self._folder, self._shard), _on_signals(self._interrupt):
+        with at_work(self._folder, self._shard), on_signals(self._interrupt):
             self._todo = look(
                 self.jobs, self._folder, self._weights, self._ledger, overwrite=self._overwrite
             )
@@ -96,9 +97,11 @@ class Batch:
             for index, error in self._todo.failed.items():
                 self._fail(index, error)
             with ThreadPoolExecutor(2, "decode") as readers, ThreadPoolExecutor(2) as writers:
-                for group in groups:
+                for number, group in enumerate(groups, start=1):
                     if self._stop is None:
                         self._run_group(group, readers, writers)
+                    if number % _GROUPS_KEPT == 0:
+                        jax.clear_caches()
             if self._fault is not None:
                 raise self._fault
         if self._stop is not None:
@@ -278,22 +281,3 @@ def _over_devices() -> NamedSharding | None:
     return (
         NamedSharding(Mesh(devices, "batch"), PartitionSpec("batch")) if devices.size > 1 else None
     )
-
-
-@contextlib.contextmanager
-def _on_signals(interrupt: Callable[[], None]) -> Iterator[None]:
-    """Have Ctrl-C and a scheduler's SIGTERM call `interrupt`; a second one does as before."""
-    before: dict[int, Any] = {}
-
-    def handle(number: int, _: Any) -> None:
-        interrupt()
-        signal.signal(number, before[number])
-
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

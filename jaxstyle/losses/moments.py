@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxstyle.linalg import eigh
 from jaxstyle.losses.gram import gram_matrix
 
 
@@ -40,7 +41,7 @@ def moments(
 def gaussian(moments: Moments) -> Gaussian:
     """The Gaussian with these moments; its root by eigenvectors, once per target."""
     mean, second = moments
-    values, vectors = jnp.linalg.eigh(second - mean[..., :, None] * mean[..., None, :])
+    values, vectors = eigh(second - mean[..., :, None] * mean[..., None, :])
     roots = jnp.sqrt(jnp.maximum(values, 0))[..., None, :]
     return Gaussian(mean, (vectors * roots) @ vectors.swapaxes(-1, -2))
 
