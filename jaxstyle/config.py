@@ -91,7 +91,7 @@ class StyleConfig:
     )
     scale_factor: float = _option(2.0, "ratio of the sizes of neighboring levels", above=1)
     steps: tuple[int, ...] = _option(
-        (200, 100, 45), "steps at each level, coarse to fine; the last repeats", low=1
+        (100, 100, 60), "steps at each level, coarse to fine; the last repeats", low=1
     )
     content_layers: Layers = _option((("relu4_2", 1.0),), "layers that hold the photograph")
     style_layers: Layers = _option(
@@ -101,8 +101,8 @@ class StyleConfig:
         "layers that hold the style",
     )
     content_weight: float = _option(1.0, "α, coefficient of the content loss", low=0)
-    style_weight: float = _option(8.0, "β, coefficient of the style loss", low=0)
-    tv_weight: float = _option(50.0, "γ, coefficient of the total variation", low=0)
+    style_weight: float = _option(12.0, "β, coefficient of the style loss", low=0)
+    tv_weight: float = _option(80.0, "γ, coefficient of the total variation", low=0)
     blend: tuple[float, ...] = _option(
         (), "relative weight of each of several styles; empty for equal ones", low=0
     )
@@ -120,8 +120,8 @@ class StyleConfig:
     )
     noise: float = _option(
         # A picture enlarged is smooth, and texture grows where some is already: a few spots would
-        # be driven to splinters before the rest has any.
-        0.1,
+        # be driven to splinters before the rest has any. Of 0.1, grain was left in smooth parts.
+        0.04,
         "deviation of the noise added at the start of every size, so that texture grows "
         "everywhere at once",
         low=0,
