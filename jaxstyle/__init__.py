@@ -29,7 +29,7 @@ _HOMES = {
     "gram_matrix": "losses",
     "total_variation": "losses",
     "StyleConfig": "config",
-    "PRESETS": "config",
+    "PRESETS": "presets",
     "Targets": "objective",
     "make_targets": "objective",
     "total_loss": "objective",
@@ -43,7 +43,6 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from jaxstyle.config import PRESETS as PRESETS
     from jaxstyle.config import StyleConfig as StyleConfig
     from jaxstyle.images import read_image as read_image
     from jaxstyle.images import write_image as write_image
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
     from jaxstyle.options import LAYERS as LAYERS
     from jaxstyle.paint import Progress as Progress
     from jaxstyle.paint import Result as Result
+    from jaxstyle.presets import PRESETS as PRESETS
     from jaxstyle.transfer import reconstruct as reconstruct
     from jaxstyle.transfer import stylize as stylize
     from jaxstyle.transfer import stylize_batch as stylize_batch

@@ -123,6 +123,17 @@ def _parser() -> _Parser:
         reconstruct, without=("content_layers", "style_layers", "color", "blend"), tv_weight=0.0
     )
 
+    plan = _command(commands, "plan", "say what memory and time pictures will take")
+    plan.add_argument(
+        "--sizes",
+        type=_sizes,
+        default=(256, 512, 1024, 2048),
+        metavar="N,...",
+        help="long edges to plan for (default: 256,512,1024,2048)",
+    )
+    plan.add_argument("--aspect", type=float, default=1.5, help="width over height (default: 1.5)")
+    add_options(plan, without=("size",))
+
     _add_batch(commands)
     _add_weights(commands)
     return parser
@@ -210,6 +221,10 @@ def _add_batch(commands: Any) -> None:
     batch.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
     add_init(batch)
     add_options(batch, without=("init",))
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(map(_positive, text.split(",")))
 
 
 def _positive(text: str) -> int:

@@ -5,18 +5,22 @@ import dataclasses
 from pathlib import Path
 from typing import Any, get_args
 
+import jax
 import numpy as np
 
 from jaxstyle import images, pyramid, transfer, vgg19, weights
 from jaxstyle.batch.command import run_batch
 from jaxstyle.batch.jobs import Defaults, check_jobs, find_pictures, pair, read_job_file
 from jaxstyle.batch.ledger import Shard
-from jaxstyle.config import PRESETS, StyleConfig, parse_value
+from jaxstyle.cache import use_compilation_cache
+from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.convert import from_keras
 from jaxstyle.errors import ExitCode, WeightsError
 from jaxstyle.files import check_output, file_sha256
+from jaxstyle.forecast import forecast, memory_bytes
 from jaxstyle.job import check_outputs, paint_file
 from jaxstyle.options import Init
+from jaxstyle.presets import PRESETS
 from jaxstyle.sources import check_proportions, read_mask, read_style
 
 
@@ -83,8 +87,7 @@ def texture(args: argparse.Namespace) -> int:
     config = transfer.texture_config(config_of(args))
     inputs = {"style": args.styles}
     check_outputs(args, inputs)
-    if not 1 / 64 <= args.aspect <= 64:
-        raise ValueError(f"`--aspect` is {args.aspect}; it must be between 1/64 and 64.")
+    _check_aspect(args.aspect)
     shape = pyramid.fit_shape((1, args.aspect), config.size)
     styles = [read_style(path, shape, config) for path in args.styles]
     return paint_file(
@@ -115,6 +118,32 @@ def reconstruct(args: argparse.Namespace) -> int:
             params, image, layers, config, callback=callback, of=args.of
         ),
     )
+
+
+def plan(args: argparse.Namespace) -> int:
+    """`jaxstyle plan`."""
+    config = config_of(args)
+    configs = [dataclasses.replace(config, size=size) for size in args.sizes]
+    _check_aspect(args.aspect)
+    use_compilation_cache()
+    params = weights.load_weights(args.weights)
+    device = f"{jax.devices()[0].device_kind}, {memory_bytes() / 2**30:.1f} GiB free"
+    print(f"{'picture':>11} {'steps':>6} {'memory':>9} {'time':>8}   ({device})")
+    for config in configs:
+        shape = pyramid.fit_shape((1, args.aspect), config.size)
+        found = forecast(params, shape, config)
+        steps = sum(count for _, count in found.levels)
+        print(
+            f"{shape[1]:>6}x{shape[0]:<4} {steps:>6} {found.bytes / 2**30:>5.2f} GiB "
+            f"{found.seconds / 60:>4.1f} min",
+            flush=True,
+        )
+    return ExitCode.OK
+
+
+def _check_aspect(aspect: float) -> None:
+    if not 1 / 64 <= aspect <= 64:
+        raise ValueError(f"`--aspect` is {aspect}; it must be between 1/64 and 64.")
 
 
 def _start_file(args: argparse.Namespace) -> Path | None:

@@ -1,4 +1,4 @@
-"""Every default, once: the configuration of a run, and the presets.
+"""Every default, once: the configuration of a run.
 
 This module imports nothing heavy, so that the command line can print its help
 without loading JAX.
@@ -21,12 +21,12 @@ from jaxstyle.options import (
     Pooling,
     StyleLoss,
     TVForm,
+    WhichConv,
     check_layers,
     check_option,
 )
 
 Layers = Mapping[str, float] | Iterable[str] | Iterable[tuple[str, float]]
-GATYS_STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 
 class Weights(NamedTuple):
@@ -50,6 +50,8 @@ class LossSpec:
     style_loss: StyleLoss
     gram_norm: GramNorm
     tv_form: TVForm
+    conv: WhichConv
+    remat: bool
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,14 @@ class StyleConfig:
     )
     gram_norm: GramNorm = _option("mean", "Gram loss as a mean or with Gatys' quarter")
     tv_form: TVForm = _option("nine_point", "total variation's neighbors")
+    conv: WhichConv = _option(
+        "auto",
+        "how convolutions are computed: Winograd's on CPUs where it is faster, in no layer, or "
+        "in every one",
+    )
+    remat: bool = _option(
+        False, "compute features twice instead of keeping them for the gradient, to save memory"
+    )
 
     def __post_init__(self):
         for name in ("content_layers", "style_layers"):
@@ -202,6 +212,8 @@ class StyleConfig:
             style_loss=self.style_loss,
             gram_norm=self.gram_norm,
             tv_form=self.tv_form,
+            conv=self.conv,
+            remat=self.remat,
         )
 
     @property
@@ -275,26 +287,3 @@ def parse_value(name: str, text: str) -> Any:
         raise ValueError(
             f"`{name}` is {text!r}; it must be {wanted.get(kind, 'a list such as its default')}."
         ) from None
-
-
-PRESETS: dict[str, StyleConfig] = {
-    "default": StyleConfig(),
-    # Gatys et al. (2016), section 2: their layers, pooling, optimizer and start. Departures:
-    # losses are means, so that α/β holds for any size, and a total variation takes out
-    # the white noise that no loss of theirs sees.
-    "classic": StyleConfig(
-        min_size=65_536,  # one level, whatever the size
-        steps=(500,),
-        optimizer="lbfgs",
-        line_search=True,
-        average=0.0,
-        init="noise",
-        style_layers=dict.fromkeys(GATYS_STYLE_LAYERS, 1.0),
-        style_loss="gram",
-        style_weight=200.0,
-        tv_weight=20.0,
-        pooling="average",
-        padding="zeros",
-    ),
-}
-"""Named configurations; flags and `dataclasses.replace` change single fields of one."""

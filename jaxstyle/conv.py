@@ -1,7 +1,7 @@
 """The 3x3 convolution of VGG: how borders are filled, and a gradient fit for loops."""
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -63,14 +63,17 @@ def _conv(
 
 
 def _forward(
-    x: jax.Array, kernel: jax.Array, transformed: jax.Array | None, padding: _Filled
+    x: Any, kernel: Any, transformed: Any | None, padding: _Filled
 ) -> tuple[jax.Array, tuple]:
-    return _convolve(x, kernel, transformed, padding), (x, kernel, transformed)
+    values = x.value, kernel.value, None if transformed is None else transformed.value
+    # A descent asks for no gradient of the weights: it is then not even traced.
+    learned = values[0] if kernel.perturbed else None
+    return _convolve(*values, padding), (learned, *values[1:])
 
 
 def _backward(
     padding: _Filled, saved: tuple, cotangent: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+) -> tuple[jax.Array, jax.Array | None, None]:
     x, kernel, transformed = saved
     if transformed is None:
         turned = jnp.flip(kernel, axis=(0, 1)).swapaxes(2, 3)
@@ -79,14 +82,17 @@ def _backward(
         x_bar = winograd.convolve_transposed(cotangent, transformed, _MODES[padding])
     if padding != "zeros" and transformed is None:
         near = _NEAR[padding]
-        _, vjp = jax.vjp(lambda border: _seen(border, kernel, padding), _border(x, near))
-        x_bar = _add_to_border(x_bar, near, *vjp(_border(cotangent, 0)))
-    # Under jit the compiler drops the kernel's gradient where nobody asks for it.
+        seen = jax.linear_transpose(
+            lambda border: _seen(border, kernel, padding), _border(x_bar, near)
+        )
+        x_bar = _add_to_border(x_bar, near, *seen(_border(cotangent, 0)))
+    if x is None:
+        return x_bar, None, None
     _, kernel_vjp = jax.vjp(lambda kernel: _convolve(x, kernel, None, padding), kernel)
-    return x_bar, *kernel_vjp(cotangent), jax.tree.map(jnp.zeros_like, transformed)
+    return x_bar, *kernel_vjp(cotangent), None
 
 
-_conv.defvjp(_forward, _backward)
+_conv.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
 def _convolve(
@@ -109,11 +115,14 @@ def _border(x: jax.Array, near: int) -> Lines:
 
 
 def _add_to_border(x: jax.Array, near: int, lines: Lines) -> jax.Array:
-    """The transpose of `_border`."""
+    """The transpose of `_border`, in the form of sums over the map, which are part of another loop.
+
+    Updated in place, XLA makes two copies of the map beside.
+    """
     for axis, (first, last) in ((1, lines[:2]), (2, lines[2:])):
-        for index, line in ((near, first), (x.shape[axis] - 1 - near, last)):
-            line += jax.lax.index_in_dim(x, index, axis, keepdims=False)
-            x = jax.lax.dynamic_update_index_in_dim(x, line, index, axis)
+        index = jax.lax.broadcasted_iota(jnp.int32, x.shape, axis)
+        for at, line in ((near, first), (x.shape[axis] - 1 - near, last)):
+            x += jnp.where(index == at, jnp.expand_dims(line, axis), 0)
     return x
 
 

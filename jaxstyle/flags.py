@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from jaxstyle.config import PRESETS, Layers, StyleConfig
+from jaxstyle.config import Layers, StyleConfig
 from jaxstyle.options import Init
+from jaxstyle.presets import PRESETS
 
 
 def add_options(

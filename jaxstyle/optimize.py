@@ -178,15 +178,14 @@ def run(
     """
     rows = int(num_steps) if length is None else length
 
-    def advance(state: State) -> tuple[State, Info]:
-        return step(loss_fn, optimizer, state, decay=decay, clamp=clamp)
-
     def body(i: jax.Array, carry: tuple[State, Info]) -> tuple[State, Info]:
         state, trace = carry
-        state, info = advance(state)
+        state, info = step(loss_fn, optimizer, state, decay=decay, clamp=clamp)
         return state, jax.tree.map(lambda all_rows, row: all_rows.at[i].set(row), trace, info)
 
-    _, shape = jax.eval_shape(advance, state)
+    # Of the loss alone: to trace a whole step once more takes a second.
+    loss, terms = jax.eval_shape(loss_fn, state.image)
+    shape = Info(loss, terms, state.finite)
     trace = jax.tree.map(lambda leaf: jnp.zeros((rows, *leaf.shape), leaf.dtype), shape)
     return jax.lax.fori_loop(0, num_steps, body, (state, trace))
 

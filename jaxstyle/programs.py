@@ -41,7 +41,7 @@ def weights(params: Params, *, spec: LossSpec) -> Params:
     """Weights in the form that is fastest in the loop."""
     if spec.dtype != "float32":
         return params
-    return transform_kernels(params, spec.content_layers + spec.style_layers)
+    return transform_kernels(params, spec.content_layers + spec.style_layers, spec.conv)
 
 
 def _optimizer(

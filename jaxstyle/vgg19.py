@@ -6,7 +6,9 @@ color space the weights were trained in is a leaf of the weights themselves
 configuration E, without the classifier.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import flax.linen as nn
@@ -22,6 +24,8 @@ from jaxstyle.options import (
     LAYERS,
     Padding,
     Pooling,
+    WhichConv,
+    block_of,
     check_layers,
     check_option,
     min_side,
@@ -35,8 +39,9 @@ AnyArray = Array | np.ndarray
 # photographs and paintings needed 1.36 to 1.50 for each pooling. style-transfer-pytorch
 # takes 2, which lets it grow fourfold.
 _AVERAGE_SCALE = 1.43
-# Channels of the input from which on Winograd's convolution is faster on a CPU.
-_WINOGRAD_FROM = 128
+# Channels in times channels out from which on Winograd's convolution is faster on a CPU: those
+# of all layers but conv1_1 and conv1_2.
+_WINOGRAD_FROM = 64 * 128
 
 
 PARAM_SHAPES: dict[str, dict[str, tuple[int, ...]]] = {"color": {"kernel": (3, 3), "bias": (3,)}}
@@ -94,30 +99,40 @@ class VGG19(nn.Module):
       pooling: `max`, `average`, or `scaled_average` (average, times 1.43).
       padding: how borders are filled, see `jaxstyle.conv.conv3x3`.
       dtype: dtype of the activations; the weights are cast to it.
+      remat: whether a gradient computes every block anew.
     """
 
     layers: tuple[str, ...]
     pooling: Pooling = "max"
     padding: Padding = "zeros"
     dtype: Any = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, image: jax.Array) -> dict[str, jax.Array]:
-        wanted, found = set(self.layers), {}
+        found = {}
         # The color map subtracts large means: it always runs in float32.
         x = nn.Dense(3, name="color", precision="highest")(image).astype(self.dtype)
-        for name in LAYERS:
-            if len(found) == len(wanted):
-                break
+        deepest = max(map(LAYERS.index, self.layers), default=-1)
+        for _, names in groupby(LAYERS[: deepest + 1], key=block_of):
+            names = tuple(names)
+            block = nn.remat(VGG19._block, static_argnums=2) if self.remat else VGG19._block
+            x, maps = block(self, x, names)
+            found |= maps
+        return {name: found[name] for name in self.layers}
+
+    def _block(self, x: jax.Array, names: tuple[str, ...]) -> tuple[jax.Array, dict]:
+        found = {}
+        for name in names:
             if name.startswith("conv"):
                 x = Conv(self.padding, self.dtype, name=name)(x)
             elif name.startswith("relu"):
                 x = nn.relu(x)
             else:
                 x = _pool(x, self.pooling)
-            if name in wanted:
+            if name in self.layers:
                 found[name] = x
-        return {name: found[name] for name in self.layers}
+        return x, found
 
 
 def features(
@@ -128,6 +143,7 @@ def features(
     pooling: Pooling = "max",
     padding: Padding = "zeros",
     dtype: Any = jnp.float32,
+    remat: bool = False,
 ) -> dict[str, Float[Array, "*batch h_l w_l c_l"]]:
     """Feature maps of `image` at `layers`, computed no deeper than the deepest of them.
 
@@ -139,6 +155,7 @@ def features(
         `scaled_average` (times 1.43, so that deep activations keep their size).
       padding: `zeros` (as trained), `reflect`, `edge`, or `edge_first`.
       dtype: dtype of the activations.
+      remat: compute every block anew for the gradient instead of keeping its maps.
 
     Returns:
       One entry per name in `layers`, in that order.
@@ -162,29 +179,32 @@ def features(
             f"`image` is {height}x{width} (height x width); {deepest} needs both sides at least "
             f"{needed}."
         )
-    model = VGG19(tuple(layers), pooling, padding, dtype)
+    model = VGG19(tuple(layers), pooling, padding, dtype, remat)
     return model.apply({"params": params}, jnp.asarray(image))  # pyright: ignore[reportReturnType]
 
 
-def transform_kernels(params: Params, layers: Sequence[str]) -> Params:
+def transform_kernels(params: Params, layers: Sequence[str], conv: WhichConv = "auto") -> Params:
     """The same weights, in the form in which `features` is fastest where the program runs.
 
-    For loops: the features stay the same up to rounding, but on a CPU the convolutions of 128 and
-    more channels are then Winograd's, in half the time. The transformed kernels are a
+    For loops: the features stay the same up to rounding, but on a CPU all convolutions from
+    conv2_1 on are then Winograd's, the deepest in half the time. The transformed kernels are a
     leaf `winograd` beside `kernel`, four times its size: 200 MiB up to relu5_1. Elsewhere the
     weights come back as they are.
 
     Args:
       params: weights from `load_weights`.
       layers: the layers that will be asked for.
+      conv: `direct` leaves the weights as they are; `winograd` transforms the kernels
+        of all layers but the first, on any device.
     """
-    if jax.default_backend() != "cpu" or not layers:
+    if conv == "direct" or (conv == "auto" and jax.default_backend() != "cpu") or not layers:
         return params
     deepest = max(map(LAYERS.index, layers))
+    least = _WINOGRAD_FROM if conv == "auto" else 64 * 64
 
     def gains(name: str) -> bool:
         used = name in LAYERS and LAYERS.index(name) <= deepest
-        return used and params[name]["kernel"].shape[2] >= _WINOGRAD_FROM
+        return used and math.prod(params[name]["kernel"].shape[2:]) >= least
 
     return {
         name: {**leaves, "winograd": winograd.transform(leaves["kernel"])}

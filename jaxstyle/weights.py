@@ -68,7 +68,7 @@ def load_weights(path: str | os.PathLike[str] | None = None) -> Tree:
       WeightsError: the file is missing, damaged, or holds another network.
     """
     arrays, _ = read_weights(weights_path(path))
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), arrays)
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, np.float32)), arrays)
 
 
 def read_weights(

@@ -23,7 +23,7 @@ import torch_reference
 
 import jaxstyle
 from jaxstyle import StyleConfig
-from jaxstyle.config import GATYS_STYLE_LAYERS
+from jaxstyle.presets import GATYS_STYLE_LAYERS
 from jaxstyle.programs import weights
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

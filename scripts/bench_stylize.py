@@ -18,7 +18,7 @@ from pathlib import Path
 
 import jaxstyle
 from jaxstyle import StyleConfig, pyramid
-from jaxstyle.config import GATYS_STYLE_LAYERS
+from jaxstyle.presets import GATYS_STYLE_LAYERS
 
 IMAGES = Path(__file__).parent.parent / "tests" / "images"
 CONTENT, STYLE = IMAGES / "astronaut.jpg", IMAGES / "cafe_terrace.jpg"

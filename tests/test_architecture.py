@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Modules that touch files, the terminal or the process.
 EDGE = {
     *("files", "images", "sources", "weights", "convert", "cache", "checkpoint"),
-    *("job", "batch", "provenance", "signals", "flags", "commands", "cli"),
+    *("job", "batch", "provenance", "signals", "forecast", "flags", "commands", "cli"),
 }
 IO = {"PIL", "h5py", "rich", "argparse", "os", "sys", "pathlib"}
 
@@ -47,7 +47,7 @@ def test_the_core_knows_nothing_of_files_and_terminals(path):
 
 
 def test_options_errors_and_config_do_not_know_jax():
-    for name in ("options", "errors", "config", "flags", "cli"):
+    for name in ("options", "errors", "config", "presets", "flags", "cli"):
         found = {name.split(".")[0] for name in imports(PACKAGE / f"{name}.py")}
         assert not found & {"jax", "flax", "optax", "numpy", "jaxtyping"}, name
 

@@ -10,8 +10,9 @@ from jaxstyle.batch.jobs import (
     pair,
     read_job_file,
 )
-from jaxstyle.config import PRESETS, StyleConfig
+from jaxstyle.config import StyleConfig
 from jaxstyle.errors import ImageReadError
+from jaxstyle.presets import PRESETS
 
 DEFAULTS = Defaults("default", {})
 

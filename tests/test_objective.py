@@ -128,12 +128,14 @@ def test_gradient_is_that_of_finite_differences(params, content, style, style_lo
     targets = make_targets(params, content, [style], config)
     image = jnp.asarray(1 - content)
     loss = lambda x: total_loss(params, x, targets, CONFIG.weights)[0]
-    direction = jnp.asarray(np.random.default_rng(2).normal(size=image.shape), jnp.float32)
-    slope = jnp.vdot(jax.grad(loss)(image), direction)
-    # In float32 a central difference over 2e-3 is good to about 1e-2.
+    grad = jax.grad(loss)(image)
+    noise = jnp.asarray(np.random.default_rng(2).normal(size=image.shape), jnp.float32)
+    # Partly downhill: a difference of losses in float32 is good for about 0.3, of any slope.
+    direction = noise + grad / grad.std()
+    slope = jnp.vdot(grad, direction)
     step = 1e-3
     measured = (loss(image + step * direction) - loss(image - step * direction)) / (2 * step)
-    np.testing.assert_allclose(slope, measured, rtol=2e-2)
+    np.testing.assert_allclose(slope, measured, rtol=5e-3)
 
 
 def test_gradient_is_finite_on_a_flat_image(params, content, style):

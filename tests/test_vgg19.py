@@ -41,17 +41,31 @@ def test_features_equal_those_of_pytorch_up_to_the_weights_float16(params):
 def test_transformed_kernels_give_the_same_features(params, content, padding):
     transformed = transform_kernels(params, ("relu5_1",))
     found = {name for name, leaves in transformed.items() if "winograd" in leaves}
-    # Of 128 channels and more, and no deeper than is asked for.
-    assert found == {"conv2_2", "conv5_1"} | {f"conv{b}_{i}" for b in (3, 4) for i in range(1, 5)}
+    # From the second block on, and no deeper than is asked for.
+    expected = {"conv2_1", "conv2_2", *(f"conv{b}_{i}" for b in (3, 4) for i in range(1, 5))}
+    assert found == expected | {"conv5_1"}
     expected = features(params, content, RELUS[:13], padding=padding)
     for name, values in features(transformed, content, RELUS[:13], padding=padding).items():
         assert relative_error(values, expected[name]) < 5e-5, name
 
 
 def test_where_kernels_are_not_transformed(params, monkeypatch):
-    assert transform_kernels(params, ("relu2_1",)) == params
+    assert transform_kernels(params, ("relu1_2",)) == params
+    assert transform_kernels(params, ("relu5_1",), "direct") is params
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert transform_kernels(params, ("relu5_1",)) is params
+    assert "winograd" in transform_kernels(params, ("relu1_2",), "winograd")["conv1_2"]
+
+
+def test_blocks_computed_twice_have_the_same_gradient(params, content):
+    layers = ("relu1_1", "relu3_2")
+
+    def loss(image, remat):
+        found = features(params, image, layers, remat=remat)
+        return sum(jnp.square(found[name]).mean() for name in layers)
+
+    grads = [jax.jit(jax.grad(loss), static_argnums=1)(content, remat) for remat in (False, True)]
+    np.testing.assert_allclose(*grads, rtol=1e-4, atol=1e-6)
 
 
 def test_maps_have_the_papers_sizes(params, content):

@@ -11,13 +11,14 @@ import jax
 from jaxstyle import weights
 from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.ledger import Ledger, Shard
-from jaxstyle.batch.plan import costs, memory_bytes, size_batches
+from jaxstyle.batch.plan import costs, size_batches
 from jaxstyle.batch.progress import plan_line, teller
 from jaxstyle.batch.report import write_report
 from jaxstyle.batch.run import Batch
 from jaxstyle.batch.todo import look
 from jaxstyle.cache import use_compilation_cache
 from jaxstyle.errors import ExitCode, WriteError
+from jaxstyle.forecast import memory_bytes
 from jaxstyle.provenance import FileId, file_id
 from jaxstyle.vgg19 import Params
 

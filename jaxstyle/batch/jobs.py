@@ -12,10 +12,11 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
-from jaxstyle.config import PRESETS, StyleConfig, parse_value
+from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.errors import ImageReadError
 from jaxstyle.images import FORMATS
 from jaxstyle.options import NAME_TEMPLATE, Init, Pairing
+from jaxstyle.presets import PRESETS
 
 RESERVED = ("jobs", "report.html", "contact_sheet")
 """Beginnings of the names of a batch's own files."""

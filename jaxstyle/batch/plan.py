@@ -1,20 +1,16 @@
 """How a batch is grouped: jobs that one compiled program can do, and how many at once."""
 
 import math
-import os
-import time
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from jaxstyle import programs, pyramid
+from jaxstyle import pyramid
 from jaxstyle.batch.jobs import Job
 from jaxstyle.config import StyleConfig
+from jaxstyle.forecast import memory_bytes, step_cost
 from jaxstyle.vgg19 import Params
 
 MAX_DISTORTION = 0.05
@@ -138,51 +134,9 @@ def costs(groups: Sequence[Group], params: Params) -> list[Cost]:
     for group in groups:
         key = tuple(group.config.program.items())
         if key not in measured:
-            measured[key] = _measure(params, group.config)
+            side = min(group.config.size, 128)
+            bytes_, seconds = step_cost(params, group.config, (side, side))
+            measured[key] = bytes_ / side**2, seconds / side**2
         per_pixel, seconds = measured[key]
         found.append(Cost(int(per_pixel * math.prod(group.shape)), seconds))
     return found
-
-
-def _measure(params: Params, config: StyleConfig) -> tuple[float, float]:
-    """Bytes per pixel, and seconds per pixel and step, of a small gray picture."""
-    side = min(config.size, 128)
-    spec, method = config.spec, config.method
-    params = programs.weights(params, spec=spec)
-    image = jnp.full((side, side, 3), 0.5)
-    seen = programs.style(params, image, spec=spec, shape=(side, side))
-    content = image if spec.content_layers else None
-    blend = jnp.ones(1)
-    targets = programs.targets(params, content, (seen,), blend, None, spec=spec, shape=(side, side))
-    rates = programs.Rates.of(config)
-    state = programs.first_state(image, rates, method=method, batched=False)
-    trees = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (targets, rates, state))
-    one = programs.advance.lower(params, *trees, 1, method=method, length=32, batched=True)
-    compiled = one.compile()
-    analysis, times = compiled.memory_analysis(), []
-    for _ in range(3):
-        began = time.perf_counter()
-        jax.block_until_ready(compiled(params, *trees, 1))
-        times.append(time.perf_counter() - began)
-    # Some backends have no such analysis.
-    bytes_ = analysis.temp_size_in_bytes + analysis.output_size_in_bytes if analysis else 0
-    return bytes_ / side**2, float(np.median(times)) / side**2
-
-
-def memory_bytes() -> int:
-    """Memory that a device's part of a batch may use: its own, or what the machine leaves."""
-    stats = jax.local_devices()[0].memory_stats()
-    if stats and "bytes_limit" in stats:
-        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for name, factor, word in (
-        ("/proc/meminfo", 1024, "MemAvailable:"),
-        ("/sys/fs/cgroup/memory.max", 1, ""),
-    ):
-        try:
-            lines = Path(name).read_text().splitlines()
-            (line,) = (line for line in lines if line.startswith(word))
-            free.append(factor * int(line.removeprefix(word).split()[0]))
-        except (OSError, ValueError, IndexError):
-            continue  # Another system, or no limit.
-    return min(free)

@@ -1,5 +1,6 @@
 """Style as Gram matrices: which features occur together, wherever they are."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -23,15 +24,31 @@ def gram_matrix(
     """
     flat = features.reshape(*features.shape[:-3], -1, features.shape[-1])
     if mask is None:
-        weighted, total = flat, flat.shape[-2]
-    else:
-        weight = mask.reshape(*mask.shape[:-2], -1, 1)
-        weighted = flat * weight.astype(flat.dtype)
-        # A mask may vanish at a deep layer: its Gram matrix is then 0, not NaN.
-        total = jnp.maximum(weight.sum(axis=(-2, -1)), 1e-6)[..., None, None]
-    dtype = np.promote_types(flat.dtype, np.float32)
-    product = jnp.einsum("...pi,...pj->...ij", flat, weighted, preferred_element_type=dtype)
-    return product / total
+        return products(flat) / flat.shape[-2]
+    weight = mask.reshape(*mask.shape[:-2], -1, 1)
+    # A mask may vanish at a deep layer: its Gram matrix is then 0, not NaN.
+    total = jnp.maximum(weight.sum(axis=(-2, -1)), 1e-6)[..., None, None]
+    return _products(flat, flat * weight.astype(flat.dtype)) / total
+
+
+@jax.custom_jvp
+def products(x: Float[Array, "*batch n c"]) -> Float[Array, "*batch c c"]:
+    """XᵀX, summed in float32 at least; its gradient X (Ḡ + Ḡᵀ) is one matrix product, not two."""
+    return _products(x, x)
+
+
+@products.defjvp
+def _products_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    half = _products(*primals, *tangents)
+    return products(*primals), half + half.swapaxes(-1, -2)
+
+
+def _products(a: jax.Array, b: jax.Array) -> jax.Array:
+    # Of float32 at its full precision also where a device's own is less: differences of such
+    # sums are taken.
+    dtype = np.promote_types(a.dtype, np.float32)
+    full = {"precision": "highest", "preferred_element_type": dtype}
+    return jnp.einsum("...pi,...pj->...ij", a, b, **full)
 
 
 def gram_loss(

@@ -1,0 +1,132 @@
+"""What a picture will take, before it is made: memory and time of a step of its descent."""
+
+import math
+import os
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxstyle import programs, pyramid
+from jaxstyle.config import StyleConfig
+from jaxstyle.vgg19 import Params
+
+# Edge of the square picture whose steps are timed. Smaller ones take longer for a pixel.
+_TIMED = 256
+
+
+class Forecast(NamedTuple):
+    """What a picture takes.
+
+    Attributes:
+      levels: sizes (height, width) and steps.
+      bytes: peak memory, on a CPU of the whole process.
+      seconds: time of all steps, without compiling, reading and writing.
+    """
+
+    levels: list[tuple[tuple[int, int], int]]
+    bytes: int
+    seconds: float
+
+
+def forecast(params: Params, shape: tuple[int, int], config: StyleConfig) -> Forecast:
+    """What a picture of the proportions `shape` takes.
+
+    The last level's program is compiled, not run: its memory is what the compiler says.
+    A small program is compiled and timed.
+
+    Raises:
+      ValueError: the picture is too small for its layers.
+    """
+    levels = pyramid.levels(shape, config)
+    lowered, arguments = lower_step(params, config, levels[-1][0])
+    needed = compiled_bytes(lowered.compile()) + _size(arguments)
+    _, seconds = step_cost(params, config, (_TIMED, _TIMED))
+    seconds *= pyramid.work(levels) / _TIMED**2
+    return Forecast(levels, needed + _process_bytes(), seconds)
+
+
+def lower_step(
+    params: Params, config: StyleConfig, shape: tuple[int, int], *, length: int = 32
+) -> tuple[jax.stages.Lowered, tuple[Any, ...]]:
+    """Program of a chunk of at most `length` steps at the size `shape`, and its arguments' shapes.
+
+    Nothing is computed. The picture has one style, and no masks.
+    """
+    spec, method, rates = config.spec, config.method, programs.Rates.of(config)
+    image = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
+    content = image if spec.content_layers else None
+    seen = partial(programs.style, spec=spec, shape=shape)
+    measured = partial(programs.targets, masks=None, spec=spec, shape=shape)
+    params = jax.eval_shape(partial(programs.weights, spec=spec), params)
+    styles = (jax.eval_shape(seen, params, image),)
+    targets = jax.eval_shape(measured, params, content, styles, jnp.ones(1))
+    first = partial(programs.first_state, method=method, batched=False)
+    state = jax.eval_shape(first, image, rates)
+    arguments = params, targets, rates, state, 1
+    lowered = programs.advance.lower(*arguments, method=method, length=length, batched=False)
+    return lowered, arguments
+
+
+def step_cost(params: Params, config: StyleConfig, shape: tuple[int, int]) -> tuple[int, float]:
+    """Bytes, and median seconds of three steps, at the size `shape`."""
+    lowered, arguments = lower_step(params, config, shape)
+    compiled, times = lowered.compile(), []
+    arguments = jax.tree.map(_filled, arguments)
+    for _ in range(4):
+        began = time.perf_counter()
+        jax.block_until_ready(compiled(*arguments))
+        times.append(time.perf_counter() - began)
+    return compiled_bytes(compiled), float(np.median(times[1:]))
+
+
+def compiled_bytes(compiled: jax.stages.Compiled) -> int:
+    """Memory of a program beside its arguments, by the compiler's analysis; 0 where it has none."""
+    analysis: Any = compiled.memory_analysis()
+    return analysis.temp_size_in_bytes + analysis.output_size_in_bytes if analysis else 0
+
+
+def memory_bytes() -> int:
+    """Memory that a device still has for programs: its own, or what the machine leaves."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for name, factor, word in (
+        ("/proc/meminfo", 1024, "MemAvailable:"),
+        ("/sys/fs/cgroup/memory.max", 1, ""),
+    ):
+        try:
+            lines = Path(name).read_text().splitlines()
+            (line,) = (line for line in lines if line.startswith(word))
+            free.append(factor * int(line.removeprefix(word).split()[0]))
+        except (OSError, ValueError, IndexError):
+            continue  # Another system, or no limit.
+    return min(free)
+
+
+def _process_bytes() -> int:
+    """Memory of this process so far, where it counts."""
+    if jax.default_backend() != "cpu" or sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _size(tree: Any) -> int:
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")]
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+
+
+def _filled(leaf: Any) -> Any:
+    """An array of the shape of a placeholder; what is no placeholder stays."""
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return jnp.full(leaf.shape, 0.5, leaf.dtype)
+    return leaf
