@@ -12,7 +12,7 @@ from typing import Any, NoReturn, get_args
 
 from jaxstyle import __version__
 from jaxstyle.errors import ExitCode, JaxstyleError
-from jaxstyle.flags import add_init, add_options, seconds
+from jaxstyle.flags import add_init, add_options, numbers, positive, seconds, whole_numbers
 from jaxstyle.options import NAME_TEMPLATE, LogFormat, Pairing
 
 
@@ -126,13 +126,23 @@ def _parser() -> _Parser:
     plan = _command(commands, "plan", "say what memory and time pictures will take")
     plan.add_argument(
         "--sizes",
-        type=_sizes,
+        type=whole_numbers,
         default=(256, 512, 1024, 2048),
         metavar="N,...",
         help="long edges to plan for (default: 256,512,1024,2048)",
     )
     plan.add_argument("--aspect", type=float, default=1.5, help="width over height (default: 1.5)")
     add_options(plan, without=("size",))
+
+    _add_layers(commands)
+    score = _command(commands, "score", "measure a picture by what its making did not look at")
+    score.add_argument("content", metavar="CONTENT", type=Path, help="photograph")
+    score.add_argument("style", metavar="STYLE", type=Path, help="painting")
+    score.add_argument("image", metavar="RESULT", type=Path, help="picture made of both")
+    score.add_argument(
+        "--size", type=positive, default=512, metavar="N", help="long edge to compare at"
+    )
+    score.add_argument("--weights", type=Path, metavar="FILE", help="VGG19 to use")
 
     _add_batch(commands)
     _add_weights(commands)
@@ -172,6 +182,43 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
 
 
+def _add_layers(commands: Any) -> None:
+    layers = _command(commands, "layers", "show what layers hold, and what sets of them make")
+    layers.add_argument("content", metavar="CONTENT", type=Path, help="photograph")
+    layers.add_argument("style", metavar="STYLE", type=Path, help="painting")
+    layers.add_argument("-o", "--output", type=Path, required=True, help="picture to write, a grid")
+    layers.add_argument("--report", type=Path, metavar="FILE", help="write the scores as JSON")
+    layers.add_argument(
+        "--set",
+        metavar="LAYER[=W],...",
+        action="append",
+        default=[],
+        help="style layers to compare; give several (default: pairs from fine to coarse, the "
+        "papers' five, and the preset's)",
+    )
+    layers.add_argument(
+        "--style-weights",
+        metavar="N,...",
+        type=numbers,
+        default=(3.0, 12.0, 50.0),
+        help="weights of the style to compare (default: 3,12,50)",
+    )
+    layers.add_argument(
+        "--reconstructions",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="show what each layer knows of photograph and painting (default: on)",
+    )
+    layers.add_argument(
+        "--batch-size", type=positive, metavar="N", help="pictures at once (default: 1 on a CPU)"
+    )
+    layers.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+    layers.set_defaults(preview_every=None)
+    add_options(
+        layers, without=("style_layers", "style_weight", "blend", "color"), size=128, steps=(150,)
+    )
+
+
 def _add_batch(commands: Any) -> None:
     batch = _command(commands, "batch", "paint many photographs, and go on where a run was cut off")
     batch.add_argument(
@@ -200,7 +247,7 @@ def _add_batch(commands: Any) -> None:
     )
     batch.add_argument(
         "--batch-size",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="pictures at once on a device (default: as memory allows; 1 on a CPU)",
     )
@@ -221,16 +268,6 @@ def _add_batch(commands: Any) -> None:
     batch.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
     add_init(batch)
     add_options(batch, without=("init",))
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    return tuple(map(_positive, text.split(",")))
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
-    return int(text)
 
 
 def _add_weights(commands: Any) -> None:

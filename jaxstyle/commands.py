@@ -8,7 +8,7 @@ from typing import Any, get_args
 import jax
 import numpy as np
 
-from jaxstyle import images, pyramid, transfer, vgg19, weights
+from jaxstyle import images, pyramid, study_command, transfer, vgg19, weights
 from jaxstyle.batch.command import run_batch
 from jaxstyle.batch.jobs import Defaults, check_jobs, find_pictures, pair, read_job_file
 from jaxstyle.batch.ledger import Shard
@@ -144,6 +144,16 @@ def plan(args: argparse.Namespace) -> int:
 def _check_aspect(aspect: float) -> None:
     if not 1 / 64 <= aspect <= 64:
         raise ValueError(f"`--aspect` is {aspect}; it must be between 1/64 and 64.")
+
+
+def layers(args: argparse.Namespace) -> int:
+    """`jaxstyle layers CONTENT STYLE -o OUT`."""
+    return study_command.layers(args, config_of(args))
+
+
+def score(args: argparse.Namespace) -> int:
+    """`jaxstyle score CONTENT STYLE RESULT`."""
+    return study_command.score(args)
 
 
 def _start_file(args: argparse.Namespace) -> Path | None:

@@ -51,7 +51,6 @@ class LossSpec:
     gram_norm: GramNorm
     tv_form: TVForm
     conv: WhichConv
-    remat: bool
 
 
 @dataclass(frozen=True)
@@ -162,9 +161,6 @@ class StyleConfig:
         "how convolutions are computed: Winograd's on CPUs where it is faster, in no layer, or "
         "in every one",
     )
-    remat: bool = _option(
-        False, "compute features twice instead of keeping them for the gradient, to save memory"
-    )
 
     def __post_init__(self):
         for name in ("content_layers", "style_layers"):
@@ -213,7 +209,6 @@ class StyleConfig:
             gram_norm=self.gram_norm,
             tv_form=self.tv_form,
             conv=self.conv,
-            remat=self.remat,
         )
 
     @property

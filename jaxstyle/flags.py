@@ -58,6 +58,26 @@ def seconds(text: str) -> float:
     return seconds
 
 
+def positive(text: str) -> int:
+    """Whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers from 1 on, between commas."""
+    return tuple(map(positive, text.split(",")))
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Numbers between commas."""
+    try:
+        return tuple(float(item) for item in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers") from None
+
+
 def _add_field(group: Any, field: dataclasses.Field, default: Any) -> None:
     flag = "--" + field.name.replace("_", "-")
     text = f"{field.metadata['help']} (default: {_shown(field.type, default)})".replace("%", "%%")

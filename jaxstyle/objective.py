@@ -184,12 +184,9 @@ def total_loss(
             weights.content[name] * content_loss(found[name], target, norm=spec.content_norm)
             for name, target in targets.content.items()
         )
-    style_losses = _style_losses
-    if spec.remat:
-        style_losses = jax.checkpoint(_style_losses, static_argnums=3)
     for name, target in targets.style.items():
         masks = None if targets.masks is None else targets.masks[name]
-        losses = style_losses(found[name], target, masks, spec)
+        losses = _style_losses(found[name], target, masks, spec)
         terms[f"style/{name}"] = weights.style[name] * jnp.sum(targets.shares * losses)
     terms["tv"] = weights.tv * total_variation(image, form=spec.tv_form)
     return sum(terms.values(), start=jnp.zeros(())), terms
@@ -212,11 +209,5 @@ def _look(
     params: Params, image: AnyArray, layers: Sequence[str], spec: LossSpec
 ) -> dict[str, jax.Array]:
     return features(
-        params,
-        image,
-        layers,
-        pooling=spec.pooling,
-        padding=spec.padding,
-        dtype=spec.dtype,
-        remat=spec.remat,
+        params, image, layers, pooling=spec.pooling, padding=spec.padding, dtype=spec.dtype
     )

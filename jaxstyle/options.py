@@ -60,19 +60,13 @@ def check_option(name: str, value: Any, options: Any) -> None:
         )
 
 
-def block_of(layer: str) -> int:
-    """Number of a layer's block, from 1."""
-    return int(layer[4])
-
-
 def min_side(layers: Iterable[str], padding: Padding = "zeros") -> int:
     """Smallest image side, in pixels, at which every one of `layers` has a pixel."""
     # Block b lies behind b - 1 poolings. Its own pooling needs two pixels, and so does
     # a reflection: a pixel alone has none beside it.
     return max(
         (
-            2 ** (block_of(name) - 1)
-            * (2 if padding == "reflect" or name.startswith("pool") else 1)
+            2 ** (int(name[4]) - 1) * (2 if padding == "reflect" or name.startswith("pool") else 1)
             for name in layers
         ),
         default=1,

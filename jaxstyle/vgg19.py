@@ -8,7 +8,6 @@ configuration E, without the classifier.
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 import flax.linen as nn
@@ -25,7 +24,6 @@ from jaxstyle.options import (
     Padding,
     Pooling,
     WhichConv,
-    block_of,
     check_layers,
     check_option,
     min_side,
@@ -99,40 +97,30 @@ class VGG19(nn.Module):
       pooling: `max`, `average`, or `scaled_average` (average, times 1.43).
       padding: how borders are filled, see `jaxstyle.conv.conv3x3`.
       dtype: dtype of the activations; the weights are cast to it.
-      remat: whether a gradient computes every block anew.
     """
 
     layers: tuple[str, ...]
     pooling: Pooling = "max"
     padding: Padding = "zeros"
     dtype: Any = jnp.float32
-    remat: bool = False
 
     @nn.compact
     def __call__(self, image: jax.Array) -> dict[str, jax.Array]:
-        found = {}
+        wanted, found = set(self.layers), {}
         # The color map subtracts large means: it always runs in float32.
         x = nn.Dense(3, name="color", precision="highest")(image).astype(self.dtype)
-        deepest = max(map(LAYERS.index, self.layers), default=-1)
-        for _, names in groupby(LAYERS[: deepest + 1], key=block_of):
-            names = tuple(names)
-            block = nn.remat(VGG19._block, static_argnums=2) if self.remat else VGG19._block
-            x, maps = block(self, x, names)
-            found |= maps
-        return {name: found[name] for name in self.layers}
-
-    def _block(self, x: jax.Array, names: tuple[str, ...]) -> tuple[jax.Array, dict]:
-        found = {}
-        for name in names:
+        for name in LAYERS:
+            if len(found) == len(wanted):
+                break
             if name.startswith("conv"):
                 x = Conv(self.padding, self.dtype, name=name)(x)
             elif name.startswith("relu"):
                 x = nn.relu(x)
             else:
                 x = _pool(x, self.pooling)
-            if name in self.layers:
+            if name in wanted:
                 found[name] = x
-        return x, found
+        return {name: found[name] for name in self.layers}
 
 
 def features(
@@ -143,7 +131,6 @@ def features(
     pooling: Pooling = "max",
     padding: Padding = "zeros",
     dtype: Any = jnp.float32,
-    remat: bool = False,
 ) -> dict[str, Float[Array, "*batch h_l w_l c_l"]]:
     """Feature maps of `image` at `layers`, computed no deeper than the deepest of them.
 
@@ -155,7 +142,6 @@ def features(
         `scaled_average` (times 1.43, so that deep activations keep their size).
       padding: `zeros` (as trained), `reflect`, `edge`, or `edge_first`.
       dtype: dtype of the activations.
-      remat: compute every block anew for the gradient instead of keeping its maps.
 
     Returns:
       One entry per name in `layers`, in that order.
@@ -179,7 +165,7 @@ def features(
             f"`image` is {height}x{width} (height x width); {deepest} needs both sides at least "
             f"{needed}."
         )
-    model = VGG19(tuple(layers), pooling, padding, dtype, remat)
+    model = VGG19(tuple(layers), pooling, padding, dtype)
     return model.apply({"params": params}, jnp.asarray(image))  # pyright: ignore[reportReturnType]
 
 

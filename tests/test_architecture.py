@@ -15,7 +15,18 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Modules that touch files, the terminal or the process.
 EDGE = {
     *("files", "images", "sources", "weights", "convert", "cache", "checkpoint"),
-    *("job", "batch", "provenance", "signals", "forecast", "flags", "commands", "cli"),
+    *(
+        "job",
+        "batch",
+        "provenance",
+        "signals",
+        "forecast",
+        "grid",
+        "study_command",
+        "flags",
+        "commands",
+        "cli",
+    ),
 }
 IO = {"PIL", "h5py", "rich", "argparse", "os", "sys", "pathlib"}
 

@@ -1,0 +1,72 @@
+import dataclasses
+import re
+
+import pytest
+
+from jaxstyle import PRESETS, StyleConfig
+from jaxstyle.cli import main
+from jaxstyle.forecast import compiled_bytes, forecast, lower_step, step_cost
+
+SMALL = StyleConfig(size=48, steps=(3,), style_layers=("relu1_1", "relu2_1"))
+
+
+# A guard that does not time: what the compiler counts in a step at 128x96 pixels, and what it takes
+# beside the weights, with a tenth to spare. Raise a bound only for a reason.
+@pytest.mark.parametrize(
+    ("preset", "gflop", "gib_moved", "mib_held"),
+    [("default", 9.2, 1.43, 45.0), ("classic", 16.7, 1.86, 36.0)],
+)
+def test_a_step_costs_no_more_than_it_did(params, preset, gflop, gib_moved, mib_held):
+    config = dataclasses.replace(PRESETS[preset], size=128)
+    compiled = lower_step(params, config, (96, 128))[0].compile()
+    counted = compiled.cost_analysis()
+    assert counted["flops"] / 1e9 < gflop
+    assert counted["bytes accessed"] / 2**30 < gib_moved
+    assert compiled_bytes(compiled) / 2**20 < mib_held
+
+
+def test_memory_grows_with_the_pixels(params):
+    small, large = (
+        compiled_bytes(lower_step(params, SMALL, shape)[0].compile())
+        for shape in ((96, 96), (192, 192))
+    )
+    assert 3 < large / small < 5
+
+
+def test_forecast_counts_levels_and_seconds(params):
+    config = dataclasses.replace(SMALL, min_size=24, size=96)
+    found = forecast(params, (64, 96), config)
+    assert found.levels == [((16, 24), 3), ((32, 48), 3), ((64, 96), 3)]
+    assert 0 < found.seconds < 60
+    _, seconds = step_cost(params, config, (64, 96))
+    assert found.seconds < 20 * 3 * seconds
+    longer = forecast(params, (64, 96), dataclasses.replace(config, steps=(3, 3, 300)))
+    assert longer.seconds > 10 * found.seconds
+    assert longer.bytes >= found.bytes
+
+
+def test_plan_prints_a_line_for_every_size(capsys):
+    arguments = ["plan", "--sizes", "32,48", "--aspect", "1", "--steps", "2"]
+    assert main([*arguments, "--style-layers", "relu1_1", "--content-layers", "relu2_1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [re.split(" +", line.strip())[:2] for line in lines[1:]] == [
+        ["32x32", "2"],
+        ["48x48", "2"],
+    ]
+    assert all(re.search(r"[\d.]+ GiB +[\d.]+ min", line) for line in lines[1:])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--sizes", "0"], "'0' is not a number from 1 on"),
+        (["--sizes", "8"], "`size` is 8; it must be at least 16"),
+        (["--aspect", "0"], "`--aspect` is 0.0; it must be between 1/64 and 64"),
+        (["--sizes", "16", "--aspect", "4"], "need both sides at least"),
+    ],
+)
+def test_plans_that_cannot_be(arguments, message, capsys):
+    assert main(["plan", *arguments]) == 2
+    found = capsys.readouterr()
+    assert message in found.err
+    assert found.err.count("\n") == 1
