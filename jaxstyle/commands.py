@@ -17,7 +17,7 @@ from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.convert import from_keras
 from jaxstyle.errors import ExitCode, WeightsError
 from jaxstyle.files import check_output, file_sha256
-from jaxstyle.forecast import forecast, memory_bytes
+from jaxstyle.forecast import forecast, memory_bytes, time_pixel
 from jaxstyle.job import check_outputs, paint_file
 from jaxstyle.options import Init
 from jaxstyle.presets import PRESETS
@@ -127,11 +127,12 @@ def plan(args: argparse.Namespace) -> int:
     _check_aspect(args.aspect)
     use_compilation_cache()
     params = weights.load_weights(args.weights)
+    pixel_seconds = time_pixel(params, configs[0])
     device = f"{jax.devices()[0].device_kind}, {memory_bytes() / 2**30:.1f} GiB free"
     print(f"{'picture':>11} {'steps':>6} {'memory':>9} {'time':>8}   ({device})")
     for config in configs:
         shape = pyramid.fit_shape((1, args.aspect), config.size)
-        found = forecast(params, shape, config)
+        found = forecast(params, shape, config, pixel_seconds)
         steps = sum(count for _, count in found.levels)
         print(
             f"{shape[1]:>6}x{shape[0]:<4} {steps:>6} {found.bytes / 2**30:>5.2f} GiB "

@@ -34,11 +34,18 @@ class Forecast(NamedTuple):
     seconds: float
 
 
-def forecast(params: Params, shape: tuple[int, int], config: StyleConfig) -> Forecast:
+def forecast(
+    params: Params, shape: tuple[int, int], config: StyleConfig, pixel_seconds: float
+) -> Forecast:
     """What a picture of the proportions `shape` takes.
 
     The last level's program is compiled, not run: its memory is what the compiler says.
-    A small program is compiled and timed.
+
+    Args:
+      params: weights from `load_weights`.
+      shape: height and width, in proportion.
+      config: all options.
+      pixel_seconds: from `time_pixel`.
 
     Raises:
       ValueError: the picture is too small for its layers.
@@ -46,9 +53,12 @@ def forecast(params: Params, shape: tuple[int, int], config: StyleConfig) -> For
     levels = pyramid.levels(shape, config)
     lowered, arguments = lower_step(params, config, levels[-1][0])
     needed = compiled_bytes(lowered.compile()) + _size(arguments)
-    _, seconds = step_cost(params, config, (_TIMED, _TIMED))
-    seconds *= pyramid.work(levels) / _TIMED**2
-    return Forecast(levels, needed + _process_bytes(), seconds)
+    return Forecast(levels, needed + _process_bytes(), pixel_seconds * pyramid.work(levels))
+
+
+def time_pixel(params: Params, config: StyleConfig) -> float:
+    """Seconds of a step for each pixel, of a small picture."""
+    return step_cost(params, config, (_TIMED, _TIMED))[1] / _TIMED**2
 
 
 def lower_step(

@@ -1,6 +1,6 @@
 """Loss and gradient of Gatys' objective: jaxstyle against PyTorch, as Markdown and JSON.
 
-    pip install '.[convert]' && python scripts/bench_step.py
+    pip install '.[bench]' && python scripts/bench_step.py
     python scripts/bench_step.py --sizes 512x512 --batch 8 --dtype bfloat16      # for a GPU
 
 relu4_2 and the Gram matrices of relu1_1 to relu5_1, the same weights, zeros around the maps.

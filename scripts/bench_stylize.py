@@ -1,6 +1,6 @@
 """Whole pictures, from start to file: jaxstyle against a PyTorch loop, as Markdown and JSON.
 
-    pip install '.[convert]' && python scripts/bench_stylize.py
+    pip install '.[bench]' && python scripts/bench_stylize.py
 
 Both do the same steps: coarse to fine, Adam, Gatys' objective (relu4_2, Gram matrices of
 relu1_1 to relu5_1), averaged iterates, pixels kept in [0, 1]. jaxstyle runs twice: with nothing

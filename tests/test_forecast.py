@@ -5,7 +5,7 @@ import pytest
 
 from jaxstyle import PRESETS, StyleConfig
 from jaxstyle.cli import main
-from jaxstyle.forecast import compiled_bytes, forecast, lower_step, step_cost
+from jaxstyle.forecast import compiled_bytes, forecast, lower_step, time_pixel
 
 SMALL = StyleConfig(size=48, steps=(3,), style_layers=("relu1_1", "relu2_1"))
 
@@ -35,12 +35,14 @@ def test_memory_grows_with_the_pixels(params):
 
 def test_forecast_counts_levels_and_seconds(params):
     config = dataclasses.replace(SMALL, min_size=24, size=96)
-    found = forecast(params, (64, 96), config)
+    pixel_seconds = time_pixel(params, config)
+    found = forecast(params, (64, 96), config, pixel_seconds)
     assert found.levels == [((16, 24), 3), ((32, 48), 3), ((64, 96), 3)]
     assert 0 < found.seconds < 60
-    _, seconds = step_cost(params, config, (64, 96))
-    assert found.seconds < 20 * 3 * seconds
-    longer = forecast(params, (64, 96), dataclasses.replace(config, steps=(3, 3, 300)))
+    pixels = 16 * 24 + 32 * 48 + 64 * 96
+    assert found.seconds == pytest.approx(3 * pixels * pixel_seconds)
+    config = dataclasses.replace(config, steps=(3, 3, 300))
+    longer = forecast(params, (64, 96), config, pixel_seconds)
     assert longer.seconds > 10 * found.seconds
     assert longer.bytes >= found.bytes
 
