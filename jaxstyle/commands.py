@@ -125,6 +125,8 @@ def plan(args: argparse.Namespace) -> int:
     config = config_of(args)
     configs = [dataclasses.replace(config, size=size) for size in args.sizes]
     _check_aspect(args.aspect)
+    for config in configs:
+        pyramid.levels((1, args.aspect), config)
     use_compilation_cache()
     params = weights.load_weights(args.weights)
     pixel_seconds = time_pixel(params, configs[0])

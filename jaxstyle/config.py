@@ -158,8 +158,8 @@ class StyleConfig:
     tv_form: TVForm = _option("nine_point", "total variation's neighbors")
     conv: WhichConv = _option(
         "auto",
-        "how convolutions are computed: Winograd's on CPUs where it is faster, in no layer, or "
-        "in every one",
+        "how convolutions of float32 are computed: Winograd's on CPUs where it is faster, in no "
+        "layer, or in every one but the first",
     )
 
     def __post_init__(self):

@@ -84,7 +84,7 @@ def lower_step(
 
 
 def step_cost(params: Params, config: StyleConfig, shape: tuple[int, int]) -> tuple[int, float]:
-    """Bytes, and median seconds of three steps, at the size `shape`."""
+    """Bytes, and median seconds of three steps, at the size `shape`, of a black picture."""
     lowered, arguments = lower_step(params, config, shape)
     compiled, times = lowered.compile(), []
     arguments = jax.tree.map(_filled, arguments)
@@ -136,7 +136,7 @@ def _size(tree: Any) -> int:
 
 
 def _filled(leaf: Any) -> Any:
-    """An array of the shape of a placeholder; what is no placeholder stays."""
+    """An array for a placeholder; of zeros, whose loss is finite. What is none stays."""
     if isinstance(leaf, jax.ShapeDtypeStruct):
-        return jnp.full(leaf.shape, 0.5, leaf.dtype)
+        return jnp.full(leaf.shape, leaf.dtype == bool, leaf.dtype)
     return leaf

@@ -85,7 +85,7 @@ def paint_panels(
     at_once: int = 1,
     told: Callable[[int], None] = lambda done: None,
 ) -> Iterator[tuple[np.ndarray, Scores | None]]:
-    """Picture and scores of every panel, in order.
+    """Picture and scores of every panel, in order; of one that diverged there are no scores.
 
     Args:
       params: weights from `load_weights`.
@@ -95,6 +95,7 @@ def paint_panels(
       at_once: pictures in one program; the rest of the last batch are copies.
       told: called with the number of pictures done.
     """
+    at_once = min(at_once, len(panels))
     configs = _one_program([panel.config for panel in panels])
     paintings, scores = Paintings(params), jax.jit(score)
     for begin in range(0, len(panels), at_once):
@@ -105,7 +106,7 @@ def paint_panels(
         result = paint(params, subjects, None, shape=shape, batched=True, paintings=paintings)
         for i, image in zip(part, np.asarray(result.image), strict=False):
             found = None
-            if panels[i].scored:
+            if panels[i].scored and np.asarray(result.trace.finite)[i - begin, -1]:
                 seen = jax.image.resize(content, image.shape, "cubic")
                 found = scores(params, seen, style, image)
             told(i + 1)

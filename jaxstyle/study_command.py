@@ -1,6 +1,7 @@
 """`jaxstyle layers` and `jaxstyle score`: looking at layers, and at what came of them."""
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from jaxstyle.files import write_bytes
 from jaxstyle.grid import draw_grid
 from jaxstyle.job import check_outputs
 from jaxstyle.provenance import file_id, input_ids, metadata, provenance
-from jaxstyle.sources import check_proportions
+from jaxstyle.sources import check_proportions, read_style
 from jaxstyle.study import STYLE_SETS, paint_panels, reconstructions, sweep
 
 
@@ -29,14 +30,16 @@ def layers(args: argparse.Namespace, config: StyleConfig) -> ExitCode:
       WriteError: the picture cannot be written.
     """
     inputs = {"content": [args.content], "style": [args.style]}
+    if str(args.output) == "-":
+        raise ValueError("`--output` needs a file to write to, not stdout.")
     check_outputs(args, inputs)
-    sets = [dict(parse_value("style_layers", text)) for text in args.set]
+    sets = [_one_set(config, text) for text in args.set]
     if not sets:
         own: Any = config.style_layers
         sets = [*(dict.fromkeys(names, 1.0) for names in STYLE_SETS), dict(own)]
     swept = sweep(config, sets, args.style_weights)
     content = _read_content(args.content, config.size)
-    style = images.read_image(args.style, config.size)
+    style = read_style(args.style, content.shape[:2], config)
     use_compilation_cache()
     params = weights.load_weights(args.weights)
     heads, panel_rows = [], swept
@@ -49,7 +52,8 @@ def layers(args: argparse.Namespace, config: StyleConfig) -> ExitCode:
 
     def told(done: int) -> None:
         if not args.quiet and sys.stderr.isatty():
-            print(f"\r{done} of {len(panels)} pictures", end="", file=sys.stderr)
+            end = "\n" if done == len(panels) else ""
+            print(f"\r{done} of {len(panels)} pictures", end=end, file=sys.stderr, flush=True)
 
     painted = paint_panels(params, content, style, panels, at_once=at_once, told=told)
     rows, found = [], []
@@ -70,6 +74,7 @@ def layers(args: argparse.Namespace, config: StyleConfig) -> ExitCode:
         rows.append(cells)
     weights_id = file_id(weights.weights_path(args.weights))
     origin = provenance(args.command, config, input_ids(inputs), weights_id)
+    origin |= {"sets": sets, "style_weights": args.style_weights}
     images.write_image(args.output, draw_grid(rows), metadata=metadata(origin))
     if args.report is not None:
         write_bytes(
@@ -90,13 +95,22 @@ def score(args: argparse.Namespace) -> ExitCode:
     height, width = content.shape[:2]
     image = images.read_image(args.image)
     check_proportions(args.image, image.shape, (height, width))
-    style = images.read_image(args.style, args.size)
+    style = images.read_image(args.style, args.size, enlarge=False)
     use_compilation_cache()
     params = weights.load_weights(args.weights)
     found = jax.jit(metrics.score)(params, content, style, images.resize(image, (height, width)))
     for name, value in found._asdict().items():
         print(f"{name:10} {value:.4f}  {metrics.MEANINGS[name]}")
     return ExitCode.OK
+
+
+def _one_set(config: StyleConfig, text: str) -> dict[str, float]:
+    layers = parse_value("style_layers", text)
+    # The configuration refuses what is no set of layers.
+    dataclasses.replace(config, style_layers=layers)
+    if not sum(weight for _, weight in layers):
+        raise ValueError(f"`--set` is {text!r}; it must name a layer with a weight above 0.")
+    return dict(layers)
 
 
 def _read_content(path: Path, size: int) -> np.ndarray:

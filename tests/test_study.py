@@ -84,6 +84,9 @@ def test_layers_writes_a_grid_and_its_scores(tmp_path):
     ("arguments", "message"),
     [
         (["--set", "relu9_1"], "unknown layer 'relu9_1'"),
+        (["--set", "relu1_1=0"], "must name a layer with a weight above 0"),
+        (["--set", "relu1_1,relu1_1=2"], "`style_layers` names a layer twice"),
+        (["-o", "-"], "`--output` needs a file to write to"),
         (["--style-weights", "x"], "'x' is not a list of numbers"),
         (["--style-weights", "-1"], "`style_weight` is -1.0; it must be at least 0"),
         (["--size", "48"], "both sides must be at least 48 to be scored"),

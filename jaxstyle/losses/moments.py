@@ -54,38 +54,19 @@ def wasserstein_loss(
     """Squared 2-Wasserstein distance of two Gaussians, per channel.
 
     (1/c) (|μ - μ̂|² + tr Σ + tr Σ̂ - 2 tr (Σ̂^½ Σ Σ̂^½)^½). With X the centered features
-    over √n, Σ = XᵀX, and the last trace is the nuclear norm of Y = X Σ̂^½. Where there are
-    fewer positions than channels it is found from YYᵀ. style-transfer-pytorch
+    over √n, Σ = XᵀX, and the last trace is the nuclear norm of Y = X Σ̂^½, found from the
+    smaller of YᵀY and YYᵀ. style-transfer-pytorch
     has the same loss with Σ + 10⁻⁴ I, and the mean's part averaged as here.
     """
     weights, flat = _positions(features, mask)
     mean = (weights * flat).sum(axis=-2)
     x = jnp.sqrt(weights) * (flat - mean[..., None, :])
-    if x.shape[-2] < x.shape[-1]:
-        trace = jnp.square(x).sum(axis=(-2, -1))
-        common = nuclear_norm(_matmul(x, target.root))
-    else:
-        covariance = products(x)
-        trace = jnp.trace(covariance, axis1=-2, axis2=-1)
-        common = root_trace(_matmul(_matmul(target.root, covariance), target.root))
-    spread = trace + jnp.square(target.root).sum(axis=(-2, -1))
+    spread = jnp.square(x).sum(axis=(-2, -1)) + jnp.square(target.root).sum(axis=(-2, -1))
+    # Products of Y itself: Σ̂^½ Σ Σ̂^½ from a rounded Σ may have eigenvalues far below 0.
+    y = _matmul(x, target.root)
+    common = root_trace(products(y if y.shape[-2] >= y.shape[-1] else y.swapaxes(-1, -2)))
     loss = jnp.square(mean - target.mean).sum(axis=-1) + spread - 2 * common
     return loss / features.shape[-1]
-
-
-@jax.custom_vjp
-def nuclear_norm(y: Float[Array, "*batch n c"]) -> Float[Array, "*batch"]:
-    """Sum of singular values, tr (YYᵀ)^½, for n <= c. Reverse-mode differentiable, once."""
-    return _nuclear_norm(y)[0]
-
-
-def _nuclear_norm(y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Sum of singular values, and its gradient: the polar factor."""
-    root, inverse = _roots(_matmul(y, y.swapaxes(-1, -2)))
-    return jnp.trace(root, axis1=-2, axis2=-1), _matmul(inverse, y)
-
-
-nuclear_norm.defvjp(_nuclear_norm, lambda polar, g: (g[..., None, None] * polar,))
 
 
 @jax.custom_vjp
