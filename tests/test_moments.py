@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from jaxstyle.losses import gaussian, gram_matrix, moments, wasserstein_loss
-from jaxstyle.losses.gram import products
-from jaxstyle.losses.moments import root_trace
+from jaxstyle.losses.moments import nuclear_norm
 
 
 def features(random, shape=(6, 8, 5), shift=1.0):
@@ -86,20 +85,6 @@ def test_gradient_is_the_slope(random, shape):
     np.testing.assert_allclose(slope, (after - before) / (2 * step), rtol=2e-2)
 
 
-@pytest.mark.parametrize("times", [10, 100, 300])
-def test_directions_that_only_one_of_both_has_do_no_harm(random, times):
-    # Few directions, in one of which the features are as much wider as the target is narrower.
-    x = random.standard_normal((32, 32, 9)) @ random.standard_normal((9, 64))
-    y = random.standard_normal((32, 32, 64))
-    x[..., 0] *= times
-    y[..., 0] /= times
-    x, y = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
-    np.testing.assert_allclose(loss(x, y), oracle(x, y), rtol=1e-3)
-    grad = jax.grad(loss)(x, y)
-    # At most the pull of the spread and the pull of a polar factor times the root.
-    assert jnp.linalg.norm(grad) < 10 * jnp.linalg.norm(x) / x.size * 64
-
-
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_gradient_is_finite_on_a_flat_map(random, value):
     flat = jnp.full((4, 4, 5), value)
@@ -111,7 +96,6 @@ def test_gradient_is_finite_on_a_flat_map(random, value):
 def test_nuclear_norm_is_the_sum_of_singular_values(random):
     y = random.standard_normal((7, 20)).astype(np.float32)
     u, s, v = np.linalg.svd(y, full_matrices=False)
-    nuclear_norm = lambda y: root_trace(products(y.T))
     norm, grad = jax.value_and_grad(nuclear_norm)(jnp.asarray(y))
     np.testing.assert_allclose(norm, s.sum(), rtol=1e-4)
     np.testing.assert_allclose(grad, u @ v, atol=2e-2)

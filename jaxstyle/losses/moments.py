@@ -4,7 +4,7 @@ Unlike a Gram matrix, which mixes both, a Gaussian cannot trade a mean that is t
 few spots that are too strong.
 """
 
-import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstyle.linalg import eigh
-from jaxstyle.losses.gram import gram_matrix, products
+from jaxstyle.losses.gram import gram_matrix
 
 
 class Moments(NamedTuple):
@@ -54,53 +54,39 @@ def wasserstein_loss(
     """Squared 2-Wasserstein distance of two Gaussians, per channel.
 
     (1/c) (|μ - μ̂|² + tr Σ + tr Σ̂ - 2 tr (Σ̂^½ Σ Σ̂^½)^½). With X the centered features
-    over √n, Σ = XᵀX, and the last trace is the nuclear norm of Y = X Σ̂^½, found from the
-    smaller of YᵀY and YYᵀ. style-transfer-pytorch
+    over √n, Σ = XᵀX, and the last trace is the nuclear norm of Y = X Σ̂^½, whose gradient is
+    Y's polar factor: it is found from the smaller of YᵀY and YYᵀ. style-transfer-pytorch
     has the same loss with Σ + 10⁻⁴ I, and the mean's part averaged as here.
     """
     weights, flat = _positions(features, mask)
     mean = (weights * flat).sum(axis=-2)
     x = jnp.sqrt(weights) * (flat - mean[..., None, :])
     spread = jnp.square(x).sum(axis=(-2, -1)) + jnp.square(target.root).sum(axis=(-2, -1))
-    # Products of Y itself: Σ̂^½ Σ Σ̂^½ from a rounded Σ may have eigenvalues far below 0.
-    y = _matmul(x, target.root)
-    common = root_trace(products(y if y.shape[-2] >= y.shape[-1] else y.swapaxes(-1, -2)))
+    common = nuclear_norm(jnp.matmul(x, target.root, precision="highest"))
     loss = jnp.square(mean - target.mean).sum(axis=-1) + spread - 2 * common
     return loss / features.shape[-1]
 
 
 @jax.custom_vjp
-def root_trace(m: Float[Array, "*batch c c"]) -> Float[Array, "*batch"]:
-    """Trace of M^½ of a positive semidefinite matrix. Reverse-mode differentiable, once."""
-    return _root_trace(m)[0]
+def nuclear_norm(y: Float[Array, "*batch n c"]) -> Float[Array, "*batch"]:
+    """Sum of singular values: tr (YᵀY)^½. Reverse-mode differentiable, once."""
+    return _nuclear_norm(y)[0]
 
 
-def _root_trace(m: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Trace of M^½, and its gradient ½ M^-½."""
-    root, inverse = _roots(m)
-    return jnp.trace(root, axis1=-2, axis2=-1), 0.5 * inverse
+def _nuclear_norm(y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Sum of singular values, and the polar factor."""
+    wide = y.shape[-2] < y.shape[-1]
+    transposed = y.swapaxes(-1, -2)
+    matmul = partial(jnp.matmul, precision="highest")
+    root, inverse = _roots(matmul(y, transposed) if wide else matmul(transposed, y))
+    polar = matmul(inverse, y) if wide else matmul(y, inverse)
+    return jnp.trace(root, axis1=-2, axis2=-1), polar
 
 
-root_trace.defvjp(_root_trace, lambda half, g: (g[..., None, None] * half,))
+nuclear_norm.defvjp(_nuclear_norm, lambda polar, g: (g[..., None, None] * polar,))
 
-
-def _scales(least: float) -> list[float]:
-    """Scale of each Newton-Schulz step that brings singular values from `least` on to 1.
-
-    Chen and Chow (2014), "A Stable Scaling of Newton-Schulz for Improving the Sign Function
-    Computation": with α² = 3 / (1 + l + l²), ½ α x (3 - α² x²) maps [l, 1] onto the smallest
-    interval around 1, whose ends are equal after the map.
-    """
-    scales = []
-    while least < 0.9999:
-        scales.append(math.sqrt(3 / (1 + least + least**2)))
-        least *= 0.5 * scales[-1] * (3 - (scales[-1] * least) ** 2)
-    return scales
-
-
-# Singular values down to 1/600 of the norm are found; what is smaller is damped, for float32 sums
-# of products do not know it: with 1/1000 rounding began to show in pictures.
-_SCALES = _scales(1 / 600)
+# Enough for singular values down to 1/400 of the norm; what is smaller is damped.
+_STEPS = 15
 
 
 def _roots(m: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -108,22 +94,17 @@ def _roots(m: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     Matrix products alone, so that accelerators and `vmap` like it.
     """
+    matmul = partial(jnp.matmul, precision="highest")
     norm = jnp.maximum(jnp.linalg.norm(m, axis=(-2, -1), keepdims=True), 1e-30)
     one = jnp.eye(m.shape[-1], dtype=m.dtype)
 
-    def step(i: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def step(_: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         y, z = pair
-        scale = jnp.asarray(_SCALES, m.dtype)[i]
-        correction = scale * (1.5 * one - 0.5 * scale**2 * _matmul(z, y))
-        return _matmul(y, correction), _matmul(correction, z)
+        correction = 1.5 * one - 0.5 * matmul(z, y)
+        return matmul(y, correction), matmul(correction, z)
 
-    first = m / norm, jnp.broadcast_to(one, m.shape)
-    y, z = jax.lax.fori_loop(0, len(_SCALES), step, first)
+    y, z = jax.lax.fori_loop(0, _STEPS, step, (m / norm, jnp.broadcast_to(one, m.shape)))
     return y * jnp.sqrt(norm), z / jnp.sqrt(norm)
-
-
-def _matmul(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.matmul(a, b, precision="highest")
 
 
 def _positions(features: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
