@@ -17,7 +17,7 @@ from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.convert import from_keras
 from jaxstyle.errors import ExitCode, WeightsError
 from jaxstyle.files import check_output, file_sha256
-from jaxstyle.forecast import forecast, memory_bytes, time_pixel
+from jaxstyle.forecast import forecast, memory_bytes, process_bytes, time_pixel
 from jaxstyle.job import check_outputs, paint_file
 from jaxstyle.options import Init
 from jaxstyle.presets import PRESETS
@@ -130,6 +130,8 @@ def plan(args: argparse.Namespace) -> int:
     use_compilation_cache()
     params = weights.load_weights(args.weights)
     pixel_seconds = time_pixel(params, configs[0])
+    # Before anything large is compiled, as in the run itself.
+    own_bytes = process_bytes()
     device = f"{jax.devices()[0].device_kind}, {memory_bytes() / 2**30:.1f} GiB free"
     print(f"{'picture':>11} {'steps':>6} {'memory':>9} {'time':>8}   ({device})")
     for config in configs:
@@ -137,7 +139,7 @@ def plan(args: argparse.Namespace) -> int:
         found = forecast(params, shape, config, pixel_seconds)
         steps = sum(count for _, count in found.levels)
         print(
-            f"{shape[1]:>6}x{shape[0]:<4} {steps:>6} {found.bytes / 2**30:>5.2f} GiB "
+            f"{shape[1]:>6}x{shape[0]:<4} {steps:>6} {(own_bytes + found.bytes) / 2**30:>5.2f} GiB "
             f"{found.seconds / 60:>4.1f} min",
             flush=True,
         )

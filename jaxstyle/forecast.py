@@ -25,7 +25,7 @@ class Forecast(NamedTuple):
 
     Attributes:
       levels: sizes (height, width) and steps.
-      bytes: peak memory, on a CPU of the whole process.
+      bytes: peak memory of a step's program, with its arguments; see `process_bytes`.
       seconds: time of all steps, without compiling, reading and writing.
     """
 
@@ -53,7 +53,7 @@ def forecast(
     levels = pyramid.levels(shape, config)
     lowered, arguments = lower_step(params, config, levels[-1][0])
     needed = compiled_bytes(lowered.compile()) + _size(arguments)
-    return Forecast(levels, needed + _process_bytes(), pixel_seconds * pyramid.work(levels))
+    return Forecast(levels, needed, pixel_seconds * pyramid.work(levels))
 
 
 def time_pixel(params: Params, config: StyleConfig) -> float:
@@ -120,8 +120,13 @@ def memory_bytes() -> int:
     return min(free)
 
 
-def _process_bytes() -> int:
-    """Memory of this process so far, where it counts."""
+def pictures_at_once(picture_bytes: int) -> int:
+    """How many pictures that each take so much find room in the device's memory; at least one."""
+    return max(1, int(0.8 * memory_bytes() // max(picture_bytes, 1)))
+
+
+def process_bytes() -> int:
+    """Most memory this process has had so far, where it shares the programs': on a CPU."""
     if jax.default_backend() != "cpu" or sys.platform == "win32":
         return 0
     import resource

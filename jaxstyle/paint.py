@@ -111,7 +111,7 @@ def paint(
       paintings: remembers what was measured, also for other calls.
     """
     config = _common(subjects)
-    paintings = paintings or Paintings(params)
+    paintings = paintings or Paintings()
     params = programs.weights(params, spec=config.spec)
     plan = pyramid.levels(shape, config)
     gather = partial(_gather, batched=batched, sharding=sharding)
@@ -247,7 +247,8 @@ def _measured(
         spec = subject.config.spec
         sizes = (pyramid.style_shape(style.shape[:2], shape, subject.config) for style in styles)
         found = tuple(
-            paintings.measure(style, spec, size) for style, size in zip(styles, sizes, strict=True)
+            paintings.measure(params, style, spec, size)
+            for style, size in zip(styles, sizes, strict=True)
         )
         targets.append(
             programs.targets(params, content, found, blend, subject.masks, spec=spec, shape=shape)

@@ -14,24 +14,26 @@ class Paintings:
     """Remembers the statistics of paintings by the identity of their arrays.
 
     Args:
-      params: weights from `load_weights`.
       limit: most statistics to remember, of up to 2.5 MiB each; the oldest go first.
     """
 
-    def __init__(self, params: Params, limit: int = 64):
-        self._params, self._limit = params, limit
+    def __init__(self, limit: int = 64):
+        self._limit = limit
         # With the array, whose identity would else be free for another.
         self._known: dict[Hashable, tuple[AnyArray, dict[str, Moments]]] = {}
 
     def measure(
-        self, style: Float[AnyArray, "_h _w 3"], spec: LossSpec, shape: tuple[int, int]
+        self,
+        params: Params,
+        style: Float[AnyArray, "_h _w 3"],
+        spec: LossSpec,
+        shape: tuple[int, int],
     ) -> dict[str, Moments]:
-        """`measure_style` of a painting at the height and width `shape`."""
+        """`measure_style` of a painting at the height and width `shape`, with the same `params`."""
         key = id(style), spec, shape
         if key not in self._known:
             while len(self._known) >= self._limit:
                 self._known.pop(next(iter(self._known)))
-            params = programs.weights(self._params, spec=spec)
             measured = programs.style(params, style, spec=spec, shape=shape)
             self._known[key] = style, measured
         return self._known[key][1]

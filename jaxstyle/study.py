@@ -3,7 +3,7 @@
 All pictures of a study are made by one program: layers that a picture does not use weigh nothing.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -83,7 +83,6 @@ def paint_panels(
     panels: Sequence[Panel],
     *,
     at_once: int = 1,
-    told: Callable[[int], None] = lambda done: None,
 ) -> Iterator[tuple[np.ndarray, Scores | None]]:
     """Picture and scores of every panel, in order; of one that diverged there are no scores.
 
@@ -93,11 +92,10 @@ def paint_panels(
       style: painting.
       panels: of `reconstructions` and `sweep`, made of one configuration.
       at_once: pictures in one program; the rest of the last batch are copies.
-      told: called with the number of pictures done.
     """
     at_once = min(at_once, len(panels))
     configs = _one_program([panel.config for panel in panels])
-    paintings, scores = Paintings(params), jax.jit(score)
+    paintings, scores = Paintings(), jax.jit(score)
     for begin in range(0, len(panels), at_once):
         part = list(range(begin, min(begin + at_once, len(panels))))
         filled = [*part, *[part[-1]] * (at_once - len(part))]
@@ -109,7 +107,6 @@ def paint_panels(
             if panels[i].scored and np.asarray(result.trace.finite)[i - begin, -1]:
                 seen = jax.image.resize(content, image.shape, "cubic")
                 found = scores(params, seen, style, image)
-            told(i + 1)
             yield image, found
 
 

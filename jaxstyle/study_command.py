@@ -4,10 +4,13 @@ import argparse
 import dataclasses
 import json
 import sys
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxstyle import images, metrics, weights
@@ -15,15 +18,18 @@ from jaxstyle.cache import use_compilation_cache
 from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.errors import ExitCode
 from jaxstyle.files import write_bytes
+from jaxstyle.forecast import forecast, pictures_at_once
 from jaxstyle.grid import draw_grid
 from jaxstyle.job import check_outputs
 from jaxstyle.provenance import file_id, input_ids, metadata, provenance
+from jaxstyle.signals import on_signals
 from jaxstyle.sources import check_proportions, read_style
-from jaxstyle.study import STYLE_SETS, paint_panels, reconstructions, sweep
+from jaxstyle.study import STYLE_SETS, Panel, paint_panels, reconstructions, sweep
+from jaxstyle.vgg19 import Params
 
 
 def layers(args: argparse.Namespace, config: StyleConfig) -> ExitCode:
-    """Paint a study and write it as one picture.
+    """Paint a study and write it as one picture; interrupted, what there is of it.
 
     Raises:
       ValueError: a set or a weight is none.
@@ -37,52 +43,66 @@ def layers(args: argparse.Namespace, config: StyleConfig) -> ExitCode:
     if not sets:
         own: Any = config.style_layers
         sets = [*(dict.fromkeys(names, 1.0) for names in STYLE_SETS), dict(own)]
-    swept = sweep(config, sets, args.style_weights)
+    heads, rows = [], sweep(config, sets, args.style_weights)
     content = _read_content(args.content, config.size)
     style = read_style(args.style, content.shape[:2], config)
-    use_compilation_cache()
-    params = weights.load_weights(args.weights)
-    heads, panel_rows = [], swept
     if args.reconstructions:
         heads = [(content, args.content.name), (style, args.style.name)]
-        panel_rows = [*reconstructions(config), *swept]
-    panels = [panel for row in panel_rows for panel in row]
-    # On a CPU pictures are made one at a time, which is faster.
-    at_once = args.batch_size or (1 if jax.default_backend() == "cpu" else len(panels))
-
-    def told(done: int) -> None:
-        if not args.quiet and sys.stderr.isatty():
-            end = "\n" if done == len(panels) else ""
-            print(f"\r{done} of {len(panels)} pictures", end=end, file=sys.stderr, flush=True)
-
-    painted = paint_panels(params, content, style, panels, at_once=at_once, told=told)
-    rows, found = [], []
-    for index, row in enumerate(panel_rows):
-        cells = [heads[index]] if index < len(heads) else []
-        for panel in row:
-            image, scores = next(painted)
-            text = panel.label
-            if scores is not None:
-                text += f": content {scores.content:.2f}, style {scores.style:.2f}"
-                found.append(
-                    {
-                        "label": panel.label.replace("\n", ", "),
-                        **jax.tree.map(float, scores._asdict()),
-                    }
-                )
-            cells.append((image, text))
-        rows.append(cells)
+        rows = [*reconstructions(config), *rows]
+    # In place of pictures to come, and of their scores.
+    blank, unknown = np.ones_like(content), metrics.Scores(*jnp.zeros(len(metrics.MEANINGS)))
+    cells = [[(blank, _text(panel, unknown)) for panel in row] for row in rows]
+    images.check_picture(args.output, _grid(heads, cells).shape[:2])
+    use_compilation_cache()
     weights_id = file_id(weights.weights_path(args.weights))
     origin = provenance(args.command, config, input_ids(inputs), weights_id)
     origin |= {"sets": sets, "style_weights": args.style_weights}
-    images.write_image(args.output, draw_grid(rows), metadata=metadata(origin))
+    params = weights.load_weights(args.weights)
+    places = [(i, j) for i, row in enumerate(rows) for j in range(len(row))]
+    panels = [rows[i][j] for i, j in places]
+    at_once = args.batch_size
+    if at_once is None:
+        at_once = _at_once(params, content.shape[:2], panels[0].config)
+    painted = paint_panels(params, content, style, panels, at_once=at_once)
+    found, done, stopped = [], 0, threading.Event()
+    with on_signals(stopped.set):
+        for done, ((i, j), (image, scores)) in enumerate(zip(places, painted, strict=True), 1):
+            cells[i][j] = image, _text(rows[i][j], scores)
+            if scores is not None:
+                label = rows[i][j].label.replace("\n", ", ")
+                found.append({"label": label, **jax.tree.map(float, scores._asdict())})
+            if sys.stderr.isatty() and not args.quiet:
+                print(f"\r{done} of {len(panels)} pictures", end="", file=sys.stderr, flush=True)
+            if stopped.is_set():
+                break
+    images.write_image(args.output, _grid(heads, cells), metadata=metadata(origin))
     if args.report is not None:
-        write_bytes(
-            args.report, (json.dumps({**origin, "scores": found}, indent=2) + "\n").encode()
-        )
+        report = {**origin, "complete": done == len(panels), "scores": found}
+        write_bytes(args.report, (json.dumps(report, indent=2) + "\n").encode())
     if not args.quiet:
-        print(f"{args.output}: {len(panels)} pictures", file=sys.stderr)
-    return ExitCode.OK
+        print(f"{args.output}: {done} of {len(panels)} pictures", file=sys.stderr)
+    return ExitCode.OK if done == len(panels) else ExitCode.INTERRUPTED
+
+
+def _text(panel: Panel, scores: metrics.Scores | None) -> str:
+    if scores is None or not panel.scored:
+        return panel.label
+    return f"{panel.label}: content {scores.content:.2f}, style {scores.style:.2f}"
+
+
+def _grid(
+    heads: Sequence[tuple[np.ndarray, str]], cells: Sequence[Sequence[tuple[np.ndarray, str]]]
+) -> np.ndarray:
+    """The picture of a study: rows of cells, the first of which have heads."""
+    first = [[head, *row] for head, row in zip(heads, cells, strict=False)]
+    return draw_grid([*first, *cells[len(first) :]])
+
+
+def _at_once(params: Params, shape: tuple[int, int], config: StyleConfig) -> int:
+    """Pictures to paint in one program: on a CPU one, which is faster, else as find room."""
+    if jax.default_backend() == "cpu":
+        return 1
+    return pictures_at_once(forecast(params, shape, config, pixel_seconds=0).bytes)
 
 
 def score(args: argparse.Namespace) -> ExitCode:

@@ -127,7 +127,7 @@ def test_paintings_are_measured_once_per_size(folders, monkeypatch):
         measured.append(shape)
         return programs.style(*args, shape=shape, **kwargs)
 
-    fake = types.SimpleNamespace(style=style, weights=programs.weights)
+    fake = types.SimpleNamespace(style=style)
     monkeypatch.setattr(jaxstyle.paintings, "programs", fake)
     assert main(argv(folders)) == 0
     # Two paintings at two levels; all shapes have one long edge.

@@ -1,10 +1,12 @@
 import json
+import signal
 
 import numpy as np
 import pytest
 from conftest import IMAGES, assert_same_picture
 from PIL import Image
 
+import jaxstyle.study_command
 from jaxstyle import StyleConfig, reconstruct, stylize
 from jaxstyle.cli import main
 from jaxstyle.grid import draw_grid
@@ -78,6 +80,33 @@ def test_layers_writes_a_grid_and_its_scores(tmp_path):
         "2_1=2, weight 9",
     ]
     assert scores[0]["content"] > 0
+
+
+def test_a_grid_too_large_for_its_format_is_refused_before_painting(tmp_path, capsys):
+    out, weights = tmp_path / "grid.webp", ",".join(map(str, range(99)))
+    quick = ["--size", "72", "--set", "relu1_1", "--style-weights", weights]
+    assert main(["layers", PHOTO, PAINTING, "-o", str(out), *quick]) == 6
+    assert "WEBP ends at 16383 pixels" in capsys.readouterr().err
+
+
+def test_an_interrupted_study_writes_what_there_is(tmp_path, monkeypatch, capsys):
+    def interrupted(*args, **kwargs):
+        painted = paint_panels(*args, **kwargs)
+        yield next(painted)
+        signal.raise_signal(signal.SIGINT)
+        yield from painted
+
+    monkeypatch.setattr(jaxstyle.study_command, "paint_panels", interrupted)
+    out, report = tmp_path / "grid.png", tmp_path / "scores.json"
+    arguments = ["layers", PHOTO, PAINTING, "-o", str(out), "--report", str(report)]
+    quick = ["--size", "72", "--steps", "1", "--no-reconstructions", "--set", "relu1_1"]
+    assert main([*arguments, *quick, "--style-weights", "1,2,3"]) == 130
+    assert "2 of 3 pictures" in capsys.readouterr().err
+    found = json.loads(report.read_text())
+    assert not found["complete"]
+    assert len(found["scores"]) == 2
+    # The place of the third is blank.
+    assert np.asarray(Image.open(out).convert("L"))[6:40, -60:].min() == 255
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import jax
 from jaxstyle import pyramid
 from jaxstyle.batch.jobs import Job
 from jaxstyle.config import StyleConfig
-from jaxstyle.forecast import memory_bytes, step_cost
+from jaxstyle.forecast import pictures_at_once, step_cost
 from jaxstyle.vgg19 import Params
 
 MAX_DISTORTION = 0.05
@@ -103,8 +103,7 @@ def size_batches(groups: Sequence[Group], params: Params, limit: int | None = No
     if limit is None and jax.default_backend() == "cpu":
         limit = 1  # More at once take longer for each: see the README's numbers.
     if limit is None:
-        needs = [max(cost.bytes, 1) for cost in costs(groups, params)]
-        room = [min(_LARGEST, max(1, int(0.8 * memory_bytes() // need))) for need in needs]
+        room = [min(_LARGEST, pictures_at_once(cost.bytes)) for cost in costs(groups, params)]
     else:
         room = [limit] * len(groups)
     devices = jax.local_device_count()

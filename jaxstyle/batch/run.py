@@ -71,7 +71,7 @@ class Batch:
         self.jobs = shard.of(list(jobs))
         self.records: list[Record | None] = [None] * len(self.jobs)
         self._folder, self._params, self._weights = folder, params, weights
-        self._paintings = Paintings(params)
+        self._paintings = Paintings()
         self._tell, self._shard = tell, shard
         self._limit, self._overwrite = batch_size, overwrite
         self._load = Loader(self.jobs)

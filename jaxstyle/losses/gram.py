@@ -24,7 +24,7 @@ def gram_matrix(
     """
     flat = features.reshape(*features.shape[:-3], -1, features.shape[-1])
     if mask is None:
-        return products(flat) / flat.shape[-2]
+        return _square(flat) / flat.shape[-2]
     weight = mask.reshape(*mask.shape[:-2], -1, 1)
     # A mask may vanish at a deep layer: its Gram matrix is then 0, not NaN.
     total = jnp.maximum(weight.sum(axis=(-2, -1)), 1e-6)[..., None, None]
@@ -32,20 +32,20 @@ def gram_matrix(
 
 
 @jax.custom_jvp
-def products(x: Float[Array, "*batch n c"]) -> Float[Array, "*batch c c"]:
+def _square(x: jax.Array) -> jax.Array:
     """XᵀX, summed in float32 at least; its gradient X (Ḡ + Ḡᵀ) is one matrix product, not two."""
     return _products(x, x)
 
 
-@products.defjvp
-def _products_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+@_square.defjvp
+def _square_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     half = _products(*primals, *tangents)
-    return products(*primals), half + half.swapaxes(-1, -2)
+    return _square(*primals), half + half.swapaxes(-1, -2)
 
 
 def _products(a: jax.Array, b: jax.Array) -> jax.Array:
-    # Of float32 at its full precision also where a device's own is less: differences of such
-    # sums are taken.
+    # In float32's full precision also where a device's own is less: losses are differences of
+    # such sums.
     dtype = np.promote_types(a.dtype, np.float32)
     full = {"precision": "highest", "preferred_element_type": dtype}
     return jnp.einsum("...pi,...pj->...ij", a, b, **full)
