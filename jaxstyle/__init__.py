@@ -37,6 +37,7 @@ _HOMES = {
     "stylize_batch": "transfer",
     "synthesize_texture": "transfer",
     "reconstruct": "transfer",
+    "preview": "transfer",
     "Progress": "paint",
     "Result": "paint",
     "write_image": "images",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from jaxstyle.paint import Progress as Progress
     from jaxstyle.paint import Result as Result
     from jaxstyle.presets import PRESETS as PRESETS
+    from jaxstyle.transfer import preview as preview
     from jaxstyle.transfer import reconstruct as reconstruct
     from jaxstyle.transfer import stylize as stylize
     from jaxstyle.transfer import stylize_batch as stylize_batch

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,9 +19,10 @@ from jaxstyle.convert import from_keras
 from jaxstyle.errors import ExitCode, WeightsError
 from jaxstyle.files import check_output, file_sha256
 from jaxstyle.forecast import forecast, memory_bytes, process_bytes, time_pixel
-from jaxstyle.job import check_outputs, paint_file
+from jaxstyle.job import check_outputs, paint_file, write_picture
 from jaxstyle.options import Init
 from jaxstyle.presets import PRESETS
+from jaxstyle.provenance import file_id, input_ids, metadata, provenance
 from jaxstyle.sources import check_proportions, read_mask, read_style
 
 
@@ -80,6 +82,31 @@ def stylize(args: argparse.Namespace) -> int:
         ),
         alpha=alpha if alpha.size else None,
     )
+
+
+def preview(args: argparse.Namespace) -> int:
+    """`jaxstyle preview CONTENT STYLE... -o OUT`."""
+    config = config_of(args)
+    inputs = {"content": [args.content], "style": args.styles}
+    check_outputs(args, inputs)
+    if not 0 <= args.strength <= 1:
+        raise ValueError(f"`--strength` is {args.strength}; it must be between 0 and 1.")
+    content = images.read_image(args.content, config.size, alpha=True)
+    content, alpha = content[..., :3], content[..., 3:]
+    shape = content.shape[:2]
+    if str(args.output) != "-":
+        images.check_picture(args.output, shape)
+    styles = [read_style(path, shape, config) for path in args.styles]
+    use_compilation_cache()
+    weights_id = file_id(weights.weights_path(args.weights))
+    origin = provenance(args.command, config, input_ids(inputs), weights_id)
+    origin |= {"strength": args.strength}
+    params = weights.load_weights(args.weights, decoder=True)
+    image = transfer.preview(params, content, styles, config, strength=args.strength)
+    write_picture(args.output, np.concatenate([image, alpha], axis=-1), metadata(origin))
+    if not args.quiet:
+        print(f"{args.output}: {shape[1]}x{shape[0]}, in one pass", file=sys.stderr)
+    return ExitCode.OK
 
 
 def texture(args: argparse.Namespace) -> int:

@@ -117,7 +117,8 @@ class StyleConfig:
     )
     init: Init = _option(
         "content",
-        "where to start: the photograph, white noise, noise with the style's colors, mid-gray",
+        "where to start: the photograph, a first guess in one pass (AdaIN), white noise, noise "
+        "with the style's colors, mid-gray",
     )
     noise: float = _option(
         # A picture enlarged is smooth, and texture grows where some is already: a few spots would

@@ -49,3 +49,8 @@ class WriteError(JaxstyleError):
     """An output cannot be written where it was asked for."""
 
     exit_code = ExitCode.CANNOT_WRITE
+
+
+def one_line(message: object) -> str:
+    """A message without line breaks."""
+    return " ".join(str(message).split())

@@ -42,8 +42,9 @@ def add_init(parser: argparse.ArgumentParser) -> None:
         "--init",
         default=argparse.SUPPRESS,
         metavar="|".join((*get_args(Init), "FILE")),
-        help="where to start: the photograph, white noise, noise with the style's colors, "
-        "mid-gray, or a picture of your own, shrunk to the coarsest level (default: content)",
+        help="where to start: the photograph, a first guess in one pass (AdaIN), white noise, "
+        "noise with the style's colors, mid-gray, or a picture of your own, shrunk to the coarsest "
+        "level (default: content)",
     )
 
 

@@ -80,14 +80,14 @@ def paint_file(
     use_compilation_cache()
     weights_id = file_id(weights.weights_path(args.weights))
     origin = provenance(args.command, config, input_ids(inputs), weights_id)
-    params = weights.load_weights(args.weights)
+    params = weights.load_weights(args.weights, decoder=config.init == "adain")
     text = metadata(origin)
 
     def save(image: Any) -> None:
         pixels = images.resize(np.asarray(image), shape)
         if alpha is not None:
             pixels = np.concatenate([pixels, alpha], axis=-1)
-        _write(args.output, pixels, text)
+        write_picture(args.output, pixels, text)
 
     plan = pyramid.levels(shape, config)
     checkpoints = None
@@ -177,7 +177,12 @@ def _progress_bar(plan: Plan) -> Iterator[Callable[[Progress], None]]:
         yield show
 
 
-def _write(path: Path, pixels: np.ndarray, text: dict[str, str]) -> None:
+def write_picture(path: Path, pixels: np.ndarray, text: dict[str, str]) -> None:
+    """Write a picture to a file, or as a PNG to stdout for the path `-`.
+
+    Raises:
+      WriteError: it cannot be written.
+    """
     if str(path) != "-":
         images.write_image(path, pixels, metadata=text)
         return

@@ -120,7 +120,7 @@ def paint(
     sources, starts = [], []
     for subject, blend in zip(subjects, blends, strict=True):
         check_masks(subject.masks, len(subject.styles))
-        source, start = _prepared(subject, blend, plan[0][0])
+        source, start = _prepared(params, subject, blend, plan[0][0])
         sources.append(source)
         starts.append(start)
     rates = gather([programs.Rates.of(s.config) for s in subjects])
@@ -211,14 +211,14 @@ def _gather(
 
 
 def _prepared(
-    subject: Subject, blend: Array, shape: tuple[int, int]
+    params: Params, subject: Subject, blend: Array, shape: tuple[int, int]
 ) -> tuple[tuple[AnyArray | None, tuple[AnyArray, ...]], Array]:
     """Content and styles in the colors to work in, and the picture to start from."""
     config = subject.config
     # In its own colors a painting stays itself: it is measured once for all pictures, and
     # its size makes no other program.
     own = config.color == "style"
-    seen = not own or config.init == "statistics"
+    seen = not own or config.init in ("statistics", "adain")
     content, styles, image = prepare(
         subject.random_key,
         subject.content,
@@ -230,6 +230,9 @@ def _prepared(
         color=config.color,
         shape=shape,
     )
+    if config.init == "adain" and content is not None and subject.start is None:
+        sizes = pyramid.style_shapes(styles, shape, config)
+        image = programs.first_guess(params, content, styles, blend, shape=shape, sizes=sizes)
     return (content, subject.styles if own else styles), image
 
 
@@ -245,7 +248,7 @@ def _measured(
     targets = []
     for subject, (content, styles), blend in zip(subjects, sources, blends, strict=True):
         spec = subject.config.spec
-        sizes = (pyramid.style_shape(style.shape[:2], shape, subject.config) for style in styles)
+        sizes = pyramid.style_shapes(styles, shape, subject.config)
         found = tuple(
             paintings.measure(params, style, spec, size)
             for style, size in zip(styles, sizes, strict=True)

@@ -13,6 +13,7 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from jaxstyle import pyramid
+from jaxstyle.adain import adain
 from jaxstyle.color import with_chroma
 from jaxstyle.config import LossSpec, Method, StyleConfig, Weights
 from jaxstyle.losses import Moments
@@ -80,6 +81,23 @@ def advance(
         )
 
     return _over(batched, descend)(targets, rates, state)
+
+
+@partial(jax.jit, static_argnames=("shape", "sizes"))
+def first_guess(
+    params: Params,
+    content: Array,
+    styles: tuple[Array, ...],
+    blend: Array,
+    strength: float | Array = 1.0,
+    *,
+    shape: tuple[int, int],
+    sizes: tuple[tuple[int, int], ...],
+) -> Array:
+    """`adain` of a photograph at the size `shape`, of paintings at `sizes`."""
+    content = pyramid.resize(content, shape)
+    styles = tuple(pyramid.resize(s, size) for s, size in zip(styles, sizes, strict=True))
+    return adain(params, content, styles, blend=blend, strength=strength)
 
 
 @partial(jax.jit, static_argnames=("spec", "shape"))

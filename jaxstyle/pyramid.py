@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxstyle.config import StyleConfig
 from jaxstyle.optimize import State, averaged, init
 from jaxstyle.options import min_side
+from jaxstyle.vgg19 import AnyArray
 
 
 def fit_shape(shape: Sequence[float], long_edge: float) -> tuple[int, int]:
@@ -78,6 +79,13 @@ def style_shape(
     long, short = max(style[:2]), min(style[:2])
     needed = min_side(config.weights.style, config.padding) * long / short
     return fit_shape(style, min(max(max(picture[:2]) * config.style_scale, needed), long))
+
+
+def style_shapes(
+    styles: Sequence[Float[AnyArray, "_h _w 3"]], picture: Sequence[int], config: StyleConfig
+) -> tuple[tuple[int, int], ...]:
+    """`style_shape` of each of several paintings."""
+    return tuple(style_shape(style.shape[:2], picture, config) for style in styles)
 
 
 def carry(

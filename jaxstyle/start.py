@@ -33,7 +33,7 @@ def prepare(
       blend: weight of each style, for a start from their `statistics`.
       start: picture to start from, whatever `init` says.
       deviation: of the noise on a start from the photograph.
-      init: where to start.
+      init: where to start; `adain` as `content`, for the pass to come.
       color: whose colors the result has.
       shape: height and width of the first level.
     """
@@ -45,7 +45,7 @@ def prepare(
     if start is not None:
         start = match_luminance(start, start) if color == "luminance" else start
         return content, styles, pyramid.resize(start, shape)
-    if init == "content" and content is not None:
+    if init in ("content", "adain") and content is not None:
         image = pyramid.resize(content, shape)
         return content, styles, pyramid.add_noise(key, image, deviation)
     if init == "gray":

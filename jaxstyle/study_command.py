@@ -57,7 +57,7 @@ def layers(args: argparse.Namespace, config: StyleConfig) -> ExitCode:
     weights_id = file_id(weights.weights_path(args.weights))
     origin = provenance(args.command, config, input_ids(inputs), weights_id)
     origin |= {"sets": sets, "style_weights": args.style_weights}
-    params = weights.load_weights(args.weights)
+    params = weights.load_weights(args.weights, decoder=config.init == "adain")
     places = [(i, j) for i, row in enumerate(rows) for j in range(len(row))]
     panels = [rows[i][j] for i, j in places]
     at_once = args.batch_size

@@ -1,19 +1,26 @@
 """The ways to make a picture: `stylize`, `stylize_batch`, `synthesize_texture`, `reconstruct`.
 
-All are one loop, `jaxstyle.paint`, with or without content, with or without style.
+All but `preview` are one loop, `jaxstyle.paint`, with or without content, with or without style.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
-from jaxtyping import Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
+from jaxstyle.color import with_chroma
 from jaxstyle.config import Layers, StyleConfig
+from jaxstyle.objective import blend_weights
 from jaxstyle.options import check_option
 from jaxstyle.paint import Callback, Progress, Result, Subject, paint
+from jaxstyle.programs import first_guess
+from jaxstyle.pyramid import fit_shape, resize, style_shapes
+from jaxstyle.start import prepare
 from jaxstyle.vgg19 import AnyArray, Params
 
 Painting = Float[AnyArray, "_hs _ws 3"]
@@ -146,7 +153,7 @@ def synthesize_texture(
     Args:
       params: weights from `load_weights`.
       styles: a painting or several.
-      config: all options. A start from `content` has no meaning here and becomes `statistics`.
+      config: all options. A start from the content has no meaning here and becomes `statistics`.
       key: source of the noise; by default made of `config.seed`.
       callback: as for `stylize`.
       shape: proportions of the texture, height and width; a square by default.
@@ -158,7 +165,7 @@ def synthesize_texture(
 
 def texture_config(config: StyleConfig) -> StyleConfig:
     """The configuration that `synthesize_texture` makes of `config`: nothing of a photograph."""
-    init = "statistics" if config.init == "content" else config.init
+    init = "statistics" if config.init in ("content", "adain") else config.init
     return replace(config, content_layers=(), init=init, color="style")
 
 
@@ -202,9 +209,41 @@ def reconstruction_config(
       ValueError: no layers, or `of` is another word.
     """
     check_option("of", of, Literal["content", "style"])
-    init = "noise" if config.init == "content" else config.init
+    init = "noise" if config.init in ("content", "adain") else config.init
     content, style = (layers, ()) if of == "content" else ((), layers)
     config = replace(config, content_layers=content, style_layers=style, init=init, color="style")
     if not (config.weights.content or config.weights.style):
         raise ValueError("`layers` is empty; name at least one layer to read.")
     return config
+
+
+def preview(
+    params: Params,
+    content: Float[AnyArray, "_h _w 3"],
+    styles: Styles,
+    config: StyleConfig | None = None,
+    *,
+    strength: float | Float[Array, ""] = 1.0,
+) -> Float[Array, "h w 3"]:
+    """A first look at what `stylize` may make, in one pass, in the time of a few steps: `adain`.
+
+    Args:
+      params: weights from `load_weights(decoder=True)`.
+      content: photograph, RGB in [0, 1]; it is resampled to a long edge of `config.size`.
+      styles: a painting or several, of any sizes.
+      config: `size`, `blend`, `style_scale` and `color` are used.
+      strength: from 0, where the photograph's own statistics stay, to 1.
+
+    Raises:
+      ValueError: arguments do not fit each other, or there is no decoder.
+    """
+    config, paintings = config or StyleConfig(), _several(styles)
+    shape = fit_shape(content.shape[:2], config.size)
+    blend = blend_weights(config, len(paintings))
+    look = {"init": "content", "color": config.color, "shape": shape}
+    seen, paintings, _ = prepare(jax.random.key(0), content, paintings, blend, None, 0.0, **look)
+    sizes = style_shapes(paintings, shape, config)
+    image = first_guess(params, seen, paintings, blend, strength, shape=shape, sizes=sizes)
+    if config.color == "luminance":
+        return with_chroma(image, resize(jnp.asarray(content), shape))
+    return image

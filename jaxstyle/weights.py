@@ -16,13 +16,12 @@ import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
+from jaxstyle.adain import DECODER_SHAPES
 from jaxstyle.errors import WeightsError
 from jaxstyle.files import write_bytes
 from jaxstyle.vgg19 import PARAM_SHAPES
 
-Tree = dict[str, dict[str, Float[Array, "..."]]]
 Arrays = Mapping[str, Mapping[str, np.ndarray]]
 Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
 
@@ -30,6 +29,8 @@ ENVIRONMENT = "JAXSTYLE_WEIGHTS"
 """Environment variable with the path of a weights file to use instead of the embedded one."""
 
 _HERE = Path(__file__).parent
+# Start of the SHA-256 of the release whose features the embedded decoder was trained to turn back.
+_ENCODER = "804ca283"
 # In a wheel the files lie inside the package, in a checkout beside it.
 _FOLDERS = (_HERE / "weights", _HERE.parent / "weights")
 
@@ -49,26 +50,45 @@ def weights_path(path: str | os.PathLike[str] | None = None) -> Path:
                 f"weights file {found}{where} does not exist; leave it out for the embedded one."
             )
         return found
+    return _embedded("vgg19.h5")
+
+
+def _embedded(name: str) -> Path:
     for folder in _FOLDERS:
-        if (folder / "vgg19.h5").is_file():
-            return folder / "vgg19.h5"
+        if (folder / name).is_file():
+            return folder / name
     raise WeightsError(
-        "the embedded weights file vgg19.h5 is missing; install jaxstyle again, or name a file "
+        f"the embedded weights file {name} is missing; install jaxstyle again, or name a VGG19 "
         f"with --weights or ${ENVIRONMENT}."
     )
 
 
-def load_weights(path: str | os.PathLike[str] | None = None) -> Tree:
+def load_weights(
+    path: str | os.PathLike[str] | None = None, *, decoder: bool = False
+) -> dict[str, dict[str, Any]]:
     """VGG19's weights, float32: `{"conv1_1": {"kernel": ..., "bias": ...}, ..., "color": ...}`.
 
     Args:
       path: a file in this package's format; by default `$JAXSTYLE_WEIGHTS` or the embedded one.
+      decoder: also the weights of AdaIN's decoder, as `"decoder"`.
 
     Raises:
-      WeightsError: the file is missing, damaged, or holds another network.
+      WeightsError: the file is missing, damaged, or holds another network; with `decoder`, it
+        is not the one that the decoder was trained for.
     """
-    arrays, _ = read_weights(weights_path(path))
-    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, np.float32)), arrays)
+    path = weights_path(path)
+    arrays, attributes = read_weights(path)
+    params: dict[str, Any] = jax.tree.map(_float32, arrays)
+    if decoder:
+        if not attributes.get("source_sha256", "").startswith(_ENCODER):
+            raise WeightsError(f"AdaIN's decoder fits the embedded weights, not those of {path}.")
+        arrays, _ = read_weights(_embedded("adain_decoder.h5"), DECODER_SHAPES)
+        params["decoder"] = jax.tree.map(_float32, arrays)
+    return params
+
+
+def _float32(leaf: np.ndarray) -> jax.Array:
+    return jnp.asarray(np.asarray(leaf, np.float32))
 
 
 def read_weights(

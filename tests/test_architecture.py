@@ -26,6 +26,7 @@ EDGE = {
         "flags",
         "commands",
         "cli",
+        "parser",
     ),
 }
 IO = {"PIL", "h5py", "rich", "argparse", "os", "sys", "pathlib"}

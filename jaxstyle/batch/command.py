@@ -33,7 +33,8 @@ def run_batch(args: argparse.Namespace, jobs: Sequence[Job], shard: Shard) -> Ex
     if folder.exists() and not folder.is_dir():
         raise WriteError(f"cannot write to {folder}: it is a file; name a folder.")
     use_compilation_cache()
-    params = weights.load_weights(args.weights)
+    guessed = any(job.config.init == "adain" for job in jobs)
+    params = weights.load_weights(args.weights, decoder=guessed)
     weights_id = file_id(weights.weights_path(args.weights))
     if args.dry_run:
         return _show_plan(args, shard.of(list(jobs)), folder, params, weights_id, shard)

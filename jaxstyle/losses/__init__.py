@@ -9,6 +9,7 @@ from jaxstyle.losses.gram import gram_loss as gram_loss
 from jaxstyle.losses.gram import gram_matrix as gram_matrix
 from jaxstyle.losses.moments import Gaussian as Gaussian
 from jaxstyle.losses.moments import Moments as Moments
+from jaxstyle.losses.moments import deviation as deviation
 from jaxstyle.losses.moments import gaussian as gaussian
 from jaxstyle.losses.moments import moments as moments
 from jaxstyle.losses.moments import wasserstein_loss as wasserstein_loss

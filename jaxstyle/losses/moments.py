@@ -38,6 +38,13 @@ def moments(
     return Moments((weights * flat).sum(axis=-2), gram_matrix(features, mask))
 
 
+def deviation(moments: Moments) -> Float[Array, "*batch c"]:
+    """Standard deviation of every channel; its gradient is finite where a channel is flat."""
+    variance = jnp.diagonal(moments.second, axis1=-2, axis2=-1) - jnp.square(moments.mean)
+    # sqrt has infinite slope at 0.
+    return jnp.sqrt(jnp.maximum(variance, 1e-8))
+
+
 def gaussian(moments: Moments) -> Gaussian:
     """The Gaussian with these moments; its root by eigenvectors, once per target."""
     mean, second = moments
