@@ -8,10 +8,11 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from jaxstyle.options import (
     ColorMode,
+    ContentLoss,
     ContentNorm,
     DType,
     GramNorm,
@@ -24,42 +25,12 @@ from jaxstyle.options import (
     WhichConv,
     check_layers,
     check_option,
+    layers_of,
+    split_term,
 )
+from jaxstyle.spec import LossSpec, Method, Weights
 
 Layers = Mapping[str, float] | Iterable[str] | Iterable[tuple[str, float]]
-
-
-class Weights(NamedTuple):
-    """Coefficient of every term of the loss: a pytree of numbers, traced, never static."""
-
-    content: dict[str, float]
-    style: dict[str, float]
-    tv: float
-
-
-@dataclass(frozen=True)
-class LossSpec:
-    """What shapes the loss's program, as opposed to its numbers; hashable."""
-
-    content_layers: tuple[str, ...]
-    style_layers: tuple[str, ...]
-    pooling: Pooling
-    padding: Padding
-    dtype: DType
-    content_norm: ContentNorm
-    style_loss: StyleLoss
-    gram_norm: GramNorm
-    tv_form: TVForm
-    conv: WhichConv
-
-
-@dataclass(frozen=True)
-class Method:
-    """What shapes the descent's program; hashable."""
-
-    optimizer: Optimizer
-    line_search: bool
-    clamp: bool
 
 
 def _option(default: Any, help: str, **metadata: Any) -> Any:
@@ -78,9 +49,10 @@ class StyleConfig:
     """How to stylize: immutable and hashable, so that it can be a static argument of `jax.jit`.
 
     Layers may be given as names, as a mapping from names to weights, or as pairs;
-    they are kept as pairs. The weights of one family are relative: they are scaled
-    to sum to 1, so that `content_weight` and `style_weight` keep their meaning when
-    layers come or go.
+    they are kept as pairs. A name with another loss before it, such as `nearest:relu3_1`, is
+    a term of its own, so that a layer may have several. The weights of one family are
+    relative: they are scaled to sum to 1, so that `content_weight` and `style_weight` keep
+    their meaning when layers come or go.
 
     Raises:
       ValueError: a field is outside its range; the message names field, value and range.
@@ -94,15 +66,24 @@ class StyleConfig:
     steps: tuple[int, ...] = _option(
         (100, 100, 60), "steps at each level, coarse to fine; the last repeats", low=1
     )
-    content_layers: Layers = _option((("relu4_2", 1.0),), "layers that hold the photograph")
+    content_layers: Layers = _option(
+        (("relu4_2", 1.0),),
+        "layers that hold the photograph; self_similarity:LAYER compares their places' likeness",
+    )
     style_layers: Layers = _option(
         # Fine layers move most pixels for their loss and are met first; the deepest, alone as
         # strong as the others together, would bend the photograph's shapes.
         (("relu1_1", 4.0), ("relu2_1", 4.0), ("relu3_1", 2.0), ("relu4_1", 1.0), ("relu5_1", 0.2)),
-        "layers that hold the style",
+        "layers that hold the style; LOSS:LAYER compares one by another loss than --style-loss",
     )
     content_weight: float = _option(1.0, "α, coefficient of the content loss", low=0)
     style_weight: float = _option(12.0, "β, coefficient of the style loss", low=0)
+    laplacian_weight: float = _option(
+        0.0,
+        "coefficient of the matting Laplacian, which keeps photographs photographic: colors change "
+        "alike in small windows; try 1000",
+        low=0,
+    )
     tv_weight: float = _option(80.0, "γ, coefficient of the total variation", low=0)
     blend: tuple[float, ...] = _option(
         (), "relative weight of each of several styles; empty for equal ones", low=0
@@ -153,7 +134,8 @@ class StyleConfig:
     style_loss: StyleLoss = _option(
         # Gram matrices mix mean and spread: a few strong spots make up for a pale picture.
         "wasserstein",
-        "what of the style is matched: Gram matrices, or mean and covariance",
+        "what of the style is matched: Gram matrices; mean and covariance; mean and deviation; "
+        "distributions along directions, or of channels; nearest features; a relaxed transport",
     )
     gram_norm: GramNorm = _option("mean", "Gram loss as a mean or with Gatys' quarter")
     tv_form: TVForm = _option("nine_point", "total variation's neighbors")
@@ -164,11 +146,13 @@ class StyleConfig:
     )
 
     def __post_init__(self):
-        for name in ("content_layers", "style_layers"):
+        for name, losses in (("content_layers", ContentLoss), ("style_layers", StyleLoss)):
             pairs = _pairs(getattr(self, name))
             object.__setattr__(self, name, pairs)
-            names = [layer for layer, _ in pairs]
-            check_layers(names)
+            names = [term for term, _ in pairs]
+            check_layers(layers_of(names))
+            for loss in filter(None, (split_term(term)[0] for term in names)):
+                check_option(f"the loss of a term of {name}", loss, losses)
             if len(set(names)) < len(names):
                 raise ValueError(f"`{name}` names a layer twice: {', '.join(names)}.")
             if any(not 0 <= weight < math.inf for _, weight in pairs):
@@ -194,6 +178,7 @@ class StyleConfig:
             content=_scaled(self.content_layers, self.content_weight),
             style=_scaled(self.style_layers, self.style_weight),
             tv=self.tv_weight,
+            laplacian=self.laplacian_weight,
         )
 
     @property
@@ -209,6 +194,7 @@ class StyleConfig:
             style_loss=self.style_loss,
             gram_norm=self.gram_norm,
             tv_form=self.tv_form,
+            laplacian=self.laplacian_weight > 0,
             conv=self.conv,
         )
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxstyle import pyramid
+from jaxstyle.losses import self_similarity, self_similarity_loss
 from jaxstyle.vgg19 import AnyArray, Params, features
 
 CONTENT_LAYERS = ("relu2_2", "relu3_3", "relu4_3")
@@ -25,7 +25,7 @@ MEANINGS = {
     "border": "distance of the frame's colors to those inside it",
 }
 """What each of the `Scores` is, in a line."""
-_SIMILARITY_LAYER, _SIMILARITY_SIZE = "relu4_3", 512
+_SIMILARITY_LAYER = "relu4_3"
 # Directions and quantiles of a sliced distance.
 _SLICES, _QUANTILES = 128, 256
 # Width of the frame, and of what it is compared with, in pixels.
@@ -95,22 +95,12 @@ def structure_distance(
 ) -> Float[Array, ""]:
     """Mean change of the similarities between places, whatever their looks.
 
-    The content loss of Kolkin, Salavon and Shakhnarovich (2019), "Style Transfer by Relaxed Optimal
-    Transport and Self-Similarity", eq. 8, with every row of cosine distances scaled to a mean of 1.
-    Large pictures are shrunk first: the pairs of places grow with the fourth power of the edge.
+    `self_similarity_loss`, at a layer of its own.
     """
-    height, width = image.shape[:2]
-    shape = pyramid.fit_shape((height, width), min(max(height, width), _SIMILARITY_SIZE))
-
-    def distances(image: Float[AnyArray, "h w 3"]) -> Array:
-        (found,) = features(
-            params, pyramid.resize(jnp.asarray(image), shape), (_SIMILARITY_LAYER,)
-        ).values()
-        unit = _unit(found).reshape(-1, found.shape[-1])
-        cosine_distances = 1 - jnp.matmul(unit, unit.T, precision="highest")
-        return cosine_distances / jnp.maximum(cosine_distances.mean(-1, keepdims=True), 1e-6)
-
-    return jnp.abs(distances(image) - distances(content)).mean()
+    (found,), (wanted,) = (
+        features(params, picture, (_SIMILARITY_LAYER,)).values() for picture in (image, content)
+    )
+    return self_similarity_loss(found, self_similarity(wanted))
 
 
 def style_distance(

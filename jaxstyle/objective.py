@@ -13,20 +13,24 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxstyle.config import LossSpec, StyleConfig, Weights
+from jaxstyle.config import StyleConfig
 from jaxstyle.losses import (
-    Gaussian,
-    Moments,
+    color_windows,
     content_loss,
-    gaussian,
-    gram_loss,
-    gram_matrix,
-    moments,
+    laplacian_loss,
+    self_similarity,
+    self_similarity_loss,
+    style_family,
     total_variation,
-    wasserstein_loss,
 )
+from jaxstyle.losses.families import StyleFamily
+from jaxstyle.options import layers_of, split_term
 from jaxstyle.regions import coverage, resize_masks
+from jaxstyle.spec import LossSpec, Weights
 from jaxstyle.vgg19 import AnyArray, Params, features
+
+Kept = dict[str, Any]
+"""What is kept of a painting: for every style term what its loss measures."""
 
 
 @jax.tree_util.register_dataclass
@@ -35,14 +39,17 @@ class Targets:
     """What an image is compared with: a pytree of arrays with a static `spec`.
 
     Attributes:
-      content: the photograph's features, per content layer: `[..., h_l, w_l, c_l]`.
-      style: per style layer the Gram matrix `[..., regions, c_l, c_l]`, or the `Gaussian` for
-        the loss `wasserstein`. Without masks there is one region, with the styles'
-        moments averaged in it; with masks one region per style.
+      content: the photograph, per content term: its features, `[..., h_l, w_l, c_l]`, or their
+        self-similarity.
+      style: per style term what its loss compares with, with a leading axis of regions: e.g. the
+        Gram matrix `[..., regions, c_l, c_l]`, or the `Gaussian` for the loss `wasserstein`.
+        Without masks there is one region, with the styles blended in it; with masks one
+        region per style.
       masks: weight of each region at each position, per style layer, `[..., regions, h_l, w_l]`,
         or `None`.
       shares: weight of each region's loss, `[..., regions]`.
       spec: which layers, and how losses are formed.
+      windows: of the photograph, for the matting Laplacian, or `None`.
     """
 
     # JAX fills trees with placeholders too: their leaves are of no one type.
@@ -51,6 +58,7 @@ class Targets:
     masks: dict[str, Any] | None
     shares: Any
     spec: LossSpec = field(metadata={"static": True})
+    windows: Any = None
 
 
 def make_targets(
@@ -105,18 +113,18 @@ def check_masks(masks: AnyArray | None, styles: int) -> None:
         )
 
 
-def measure_style(
-    params: Params, style: Float[AnyArray, "_h _w 3"], spec: LossSpec
-) -> dict[str, Moments]:
-    """What is kept of one painting: the moments of its features at each style layer."""
-    found = _look(params, style, spec.style_layers, spec)
-    return {name: moments(features) for name, features in found.items()}
+def measure_style(params: Params, style: Float[AnyArray, "_h _w 3"], spec: LossSpec) -> Kept:
+    """What is kept of one painting, e.g. the moments of its features at each style layer."""
+    found = _look(params, style, layers_of(spec.style_layers), spec)
+    return {
+        term: _family(term, spec).measure(found[split_term(term)[1]]) for term in spec.style_layers
+    }
 
 
 def measure(
     params: Params,
     content: Float[AnyArray, "h w 3"] | None,
-    styles: Sequence[dict[str, Moments]],
+    styles: Sequence[Kept],
     blend: Float[Array, " styles"],
     masks: Float[AnyArray, "styles mask_h mask_w"] | None,
     spec: LossSpec,
@@ -126,27 +134,45 @@ def measure(
     A sweep over weights then compiles once, and a painting is looked at once for
     many photographs.
     """
-    content_features = {} if content is None else _look(params, content, spec.content_layers, spec)
-    stacked = jax.tree.map(lambda *regions: jnp.stack(regions), *styles) if styles else {}
+    known = {} if content is None else _content_targets(params, content, spec)
+    windows = (
+        color_windows(jnp.asarray(content)) if spec.laplacian and content is not None else None
+    )
+    families = {term: _family(term, spec) for term in spec.style_layers} if styles else {}
+    stacked: Kept = jax.tree.map(lambda *regions: jnp.stack(regions), *styles) if styles else {}
     if masks is None or content is None:
-        blended = jax.tree.map(lambda leaf: jnp.tensordot(blend, leaf, 1)[None], stacked)
-        return Targets(content_features, _style_targets(blended, spec), None, jnp.ones(1), spec)
+        style = {
+            term: jax.tree.map(lambda leaf: leaf[None], f.target(f.blend(stacked[term], blend)))
+            for term, f in families.items()
+        }
+        return Targets(known, style, None, jnp.ones(1), spec, windows)
     masks = jnp.asarray(masks)
-    look = partial(_look, layers=spec.style_layers, spec=spec)
+    look = partial(_look, layers=layers_of(spec.style_layers), spec=spec)
     shapes = {name: f.shape for name, f in jax.eval_shape(look, params, content).items()}
     # Departure from Gatys et al. (2017): a region counts by its area. Its Gram matrix
     # is an average, so with equal weights small regions would be painted harder.
     shares = len(styles) * blend * coverage(masks)
-    style = _style_targets(stacked, spec)
-    return Targets(content_features, style, resize_masks(masks, shapes), shares, spec)
+    style = {term: jax.vmap(f.target)(stacked[term]) for term, f in families.items()}
+    return Targets(known, style, resize_masks(masks, shapes), shares, spec, windows)
 
 
-def _style_targets(
-    found: dict[str, Moments], spec: LossSpec
-) -> dict[str, Array] | dict[str, Gaussian]:
-    if spec.style_loss == "wasserstein":
-        return {name: gaussian(m) for name, m in found.items()}
-    return {name: m.second for name, m in found.items()}
+def _content_targets(
+    params: Params, content: Float[AnyArray, "h w 3"], spec: LossSpec
+) -> dict[str, Array]:
+    found = _look(params, content, layers_of(spec.content_layers), spec)
+    targets = {}
+    for term in spec.content_layers:
+        loss, layer = split_term(term)
+        targets[term] = self_similarity(found[layer]) if loss == _SIMILARITY else found[layer]
+    return targets
+
+
+_SIMILARITY = "self_similarity"
+
+
+def _family(term: str, spec: LossSpec) -> StyleFamily:
+    loss: Any = split_term(term)[0] or spec.style_loss
+    return style_family(loss, spec.gram_norm)
 
 
 def total_loss(
@@ -155,7 +181,7 @@ def total_loss(
     """Loss of one image, and its terms, which add up to it.
 
     α Σ_l w_l content_l + β Σ_l w_l style_l + γ tv; Gatys et al. (2016), eq. 7, with a
-    total variation. `jax.vmap` makes a batch of it.
+    total variation, and a matting Laplacian if asked for. `jax.vmap` makes a batch of it.
 
     Args:
       params: weights from `load_weights`.
@@ -170,39 +196,37 @@ def total_loss(
       The loss and `{"content", "style/<layer>", ..., "tv"}`, coefficients included.
     """
     spec, image = targets.spec, jnp.asarray(image)
-    layers = tuple(dict.fromkeys((*targets.content, *targets.style)))
-    found = _look(params, image, layers, spec)
-    for name, target in targets.content.items():
-        if found[name].shape != target.shape:
-            raise ValueError(
-                f"`image` is {image.shape[0]}x{image.shape[1]} (height x width), not the size its "
-                "targets were made for; make others with a content of that size."
-            )
+    found = _look(params, image, layers_of((*targets.content, *targets.style)), spec)
     terms = {}
     if targets.content:
         terms["content"] = sum(
-            weights.content[name] * content_loss(found[name], target, norm=spec.content_norm)
-            for name, target in targets.content.items()
+            weights.content[term] * _content_loss(found, term, target, image.shape, spec)
+            for term, target in targets.content.items()
         )
-    for name, target in targets.style.items():
-        masks = None if targets.masks is None else targets.masks[name]
-        losses = _style_losses(found[name], target, masks, spec)
-        terms[f"style/{name}"] = weights.style[name] * jnp.sum(targets.shares * losses)
+    for term, target in targets.style.items():
+        layer = split_term(term)[1]
+        masks = None if targets.masks is None else targets.masks[layer]
+        loss = partial(_family(term, spec).loss, found[layer])
+        losses = jax.vmap(loss, in_axes=(0, None if masks is None else 0))(target, masks)
+        terms[f"style/{term}"] = weights.style[term] * jnp.sum(targets.shares * losses)
     terms["tv"] = weights.tv * total_variation(image, form=spec.tv_form)
+    if targets.windows is not None:
+        terms["laplacian"] = weights.laplacian * laplacian_loss(image, targets.windows)
     return sum(terms.values(), start=jnp.zeros(())), terms
 
 
-def _style_losses(
-    features: Array, target: Array | Gaussian, masks: Array | None, spec: LossSpec
-) -> Float[Array, " regions"]:
-    """Loss of every region at one layer."""
-
-    def loss(target: Array | Gaussian, mask: Array | None) -> Array:
-        if isinstance(target, Gaussian):
-            return wasserstein_loss(features, target, mask)
-        return gram_loss(gram_matrix(features, mask), target, norm=spec.gram_norm)
-
-    return jax.vmap(loss, in_axes=(0, None if masks is None else 0))(target, masks)
+def _content_loss(
+    found: dict[str, Array], term: str, target: Array, shape: tuple[int, ...], spec: LossSpec
+) -> Float[Array, ""]:
+    loss, layer = split_term(term)
+    if loss == _SIMILARITY:
+        return self_similarity_loss(found[layer], target)
+    if found[layer].shape != target.shape:
+        raise ValueError(
+            f"`image` is {shape[0]}x{shape[1]} (height x width), not the size its "
+            "targets were made for; make others with a content of that size."
+        )
+    return content_loss(found[layer], target, norm=spec.content_norm)
 
 
 def _look(

@@ -12,7 +12,10 @@ Padding = Literal["zeros", "reflect", "edge", "edge_first"]
 DType = Literal["float32", "bfloat16"]
 ContentNorm = Literal["mean", "gatys"]
 GramNorm = Literal["mean", "gatys"]
-StyleLoss = Literal["gram", "wasserstein"]
+ContentLoss = Literal["features", "self_similarity"]
+StyleLoss = Literal[
+    "gram", "wasserstein", "mean_std", "sliced", "histogram", "nearest", "transport"
+]
 TVForm = Literal["nine_point", "squared"]
 WhichConv = Literal["auto", "direct", "winograd"]
 ColorMode = Literal["style", "luminance", "match"]
@@ -52,6 +55,17 @@ def check_layers(layers: Iterable[str]) -> None:
             raise ValueError(f"unknown layer {name!r}; {hint}")
 
 
+def split_term(term: str) -> tuple[str, str]:
+    """Loss, or an empty word for the usual one, and layer of a term such as `sliced:relu3_1`."""
+    loss, _, layer = term.rpartition(":")
+    return loss, layer
+
+
+def layers_of(terms: Iterable[str]) -> tuple[str, ...]:
+    """Layers that terms read, each once."""
+    return tuple(dict.fromkeys(split_term(term)[1] for term in terms))
+
+
 def check_option(name: str, value: Any, options: Any) -> None:
     """Raise `ValueError` unless `value` is one of the words of the `Literal` `options`."""
     if value not in get_args(options):
@@ -61,13 +75,13 @@ def check_option(name: str, value: Any, options: Any) -> None:
 
 
 def min_side(layers: Iterable[str], padding: Padding = "zeros") -> int:
-    """Smallest image side, in pixels, at which every one of `layers` has a pixel."""
+    """Smallest image side, in pixels, at which every one of `layers`, or terms, has a pixel."""
     # Block b lies behind b - 1 poolings. Its own pooling needs two pixels, and so does
     # a reflection: a pixel alone has none beside it.
     return max(
         (
             2 ** (int(name[4]) - 1) * (2 if padding == "reflect" or name.startswith("pool") else 1)
-            for name in layers
+            for name in layers_of(layers)
         ),
         default=1,
     )

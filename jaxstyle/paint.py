@@ -144,8 +144,9 @@ def paint(
         left = min(count, first + count - done)
         if level and left == count and not stopped:
             keys = gather([jax.random.fold_in(s.random_key, level) for s in subjects])
+            photographs = gather([content for content, _ in sources])
             state = programs.next_state(
-                keys, state, rates, method=config.method, shape=size, batched=batched
+                keys, state, rates, photographs, method=config.method, shape=size, batched=batched
             )
         first += count
         if left <= 0 or stopped:

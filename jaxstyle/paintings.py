@@ -5,8 +5,8 @@ from collections.abc import Hashable
 from jaxtyping import Float
 
 from jaxstyle import programs
-from jaxstyle.config import LossSpec
-from jaxstyle.losses import Moments
+from jaxstyle.objective import Kept
+from jaxstyle.spec import LossSpec
 from jaxstyle.vgg19 import AnyArray, Params
 
 
@@ -20,7 +20,7 @@ class Paintings:
     def __init__(self, limit: int = 64):
         self._limit = limit
         # With the array, whose identity would else be free for another.
-        self._known: dict[Hashable, tuple[AnyArray, dict[str, Moments]]] = {}
+        self._known: dict[Hashable, tuple[AnyArray, Kept]] = {}
 
     def measure(
         self,
@@ -28,7 +28,7 @@ class Paintings:
         style: Float[AnyArray, "_h _w 3"],
         spec: LossSpec,
         shape: tuple[int, int],
-    ) -> dict[str, Moments]:
+    ) -> Kept:
         """`measure_style` of a painting at the height and width `shape`, with the same `params`."""
         key = id(style), spec, shape
         if key not in self._known:

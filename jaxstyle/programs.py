@@ -15,11 +15,11 @@ from jaxtyping import Array, PRNGKeyArray
 from jaxstyle import pyramid
 from jaxstyle.adain import adain
 from jaxstyle.color import with_chroma
-from jaxstyle.config import LossSpec, Method, StyleConfig, Weights
-from jaxstyle.losses import Moments
-from jaxstyle.objective import Targets, measure, measure_style, total_loss
+from jaxstyle.config import StyleConfig
+from jaxstyle.objective import Kept, Targets, measure, measure_style, total_loss
 from jaxstyle.optimize import Info, State, averaged, init, make_optimizer, run
-from jaxstyle.options import ColorMode
+from jaxstyle.options import ColorMode, layers_of
+from jaxstyle.spec import LossSpec, Method, Weights
 from jaxstyle.vgg19 import Params, transform_kernels
 
 
@@ -30,11 +30,13 @@ class Rates(NamedTuple):
     learning_rate: float
     average: float
     noise: float
+    detail: float
 
     @classmethod
     def of(cls, config: StyleConfig) -> "Rates":
-        """The numbers of `config`."""
-        return cls(config.weights, config.learning_rate, config.average, config.noise)
+        """The numbers of `config`; a start from anything else gets nothing of the photograph."""
+        detail = float(config.init in ("content", "adain"))
+        return cls(config.weights, config.learning_rate, config.average, config.noise, detail)
 
 
 @partial(jax.jit, static_argnames="spec")
@@ -42,7 +44,8 @@ def weights(params: Params, *, spec: LossSpec) -> Params:
     """Weights in the form that is fastest in the loop."""
     if spec.dtype != "float32":
         return params
-    return transform_kernels(params, spec.content_layers + spec.style_layers, spec.conv)
+    layers = layers_of(spec.content_layers + spec.style_layers)
+    return transform_kernels(params, layers, spec.conv)
 
 
 def _optimizer(
@@ -101,9 +104,7 @@ def first_guess(
 
 
 @partial(jax.jit, static_argnames=("spec", "shape"))
-def style(
-    params: Params, style: Array, *, spec: LossSpec, shape: tuple[int, int]
-) -> dict[str, Moments]:
+def style(params: Params, style: Array, *, spec: LossSpec, shape: tuple[int, int]) -> Kept:
     """`measure_style` of a painting at the size `shape`."""
     return measure_style(params, pyramid.resize(style, shape), spec)
 
@@ -112,7 +113,7 @@ def style(
 def targets(
     params: Params,
     content: Array | None,
-    styles: tuple[dict[str, Moments], ...],
+    styles: tuple[Kept, ...],
     blend: Array,
     masks: Array | None,
     *,
@@ -139,6 +140,7 @@ def next_state(
     keys: Array,
     state: State,
     rates: Rates,
+    content: Array | None,
     *,
     method: Method,
     shape: tuple[int, int],
@@ -146,12 +148,21 @@ def next_state(
 ) -> State:
     """State at the start of the next level, of the size `shape`."""
 
-    def carried(key: PRNGKeyArray, state: State, rates: Rates) -> State:
-        optimizer = _optimizer(method, rates.learning_rate)
-        noise, decay = rates.noise, rates.average
-        return pyramid.carry(state, shape, optimizer, key=key, noise=noise, decay=decay)
+    def carried(key: PRNGKeyArray, state: State, rates: Rates, content: Array | None) -> State:
+        detail = 0.0
+        if content is not None:
+            detail = rates.detail * pyramid.detail(content, state.image.shape[:2], shape)
+        return pyramid.carry(
+            state,
+            shape,
+            _optimizer(method, rates.learning_rate),
+            key=key,
+            detail=detail,
+            noise=rates.noise,
+            decay=rates.average,
+        )
 
-    return _over(batched, carried)(keys, state, rates)
+    return _over(batched, carried)(keys, state, rates, content)
 
 
 @partial(jax.jit, static_argnames=("color", "shape", "batched"))

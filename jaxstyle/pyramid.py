@@ -30,6 +30,16 @@ def resize(image: Float[Array, "_h _w c"], shape: Sequence[int]) -> Float[Array,
     return jnp.clip(image, 0, 1)
 
 
+def detail(
+    image: Float[Array, "_h _w c"], coarse: Sequence[int], shape: Sequence[int]
+) -> Float[Array, "h w c"]:
+    """What `image` shows at the size `shape` and not at `coarse`: a band of its Laplacian pyramid.
+
+    Burt and Adelson (1983), "The Laplacian Pyramid as a Compact Image Code".
+    """
+    return resize(image, shape) - resize(resize(image, coarse), shape)
+
+
 def add_noise(
     key: PRNGKeyArray, image: Float[Array, "h w c"], deviation: float | Float[Array, ""]
 ) -> Float[Array, "h w c"]:
@@ -94,15 +104,17 @@ def carry(
     optimizer: optax.GradientTransformationExtraArgs,
     *,
     key: PRNGKeyArray,
+    detail: Float[Array, "h w 3"] | float = 0.0,
     noise: float | Float[Array, ""] = 0.0,
     decay: float | Float[Array, ""] = 0.0,
 ) -> State:
     """State at the start of the next level: the average so far, resized, with a little noise.
 
     An enlarged picture is smooth, and texture grows fastest where some is already: without
-    noise a few spots are driven to splinters. The optimizer starts anew. With Adam's
-    moments carried along, as style-transfer-pytorch does, smooth parts keep the small second
-    moments of the coarser size, take large steps, and burst into noise.
+    noise, and the photograph's `detail`, a few spots are driven to splinters. The optimizer
+    starts anew. With Adam's moments carried along, as style-transfer-pytorch does, smooth parts
+    keep the small second moments of the coarser size, take large steps, and burst into noise.
     """
-    image = add_noise(key, resize(averaged(state, decay=decay), shape), noise)
+    image = resize(averaged(state, decay=decay), shape) + detail
+    image = add_noise(key, image, noise)
     return init(image, optimizer, decay=decay)._replace(finite=state.finite)

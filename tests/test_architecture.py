@@ -59,7 +59,7 @@ def test_the_core_knows_nothing_of_files_and_terminals(path):
 
 
 def test_options_errors_and_config_do_not_know_jax():
-    for name in ("options", "errors", "config", "presets", "flags", "cli"):
+    for name in ("options", "errors", "config", "spec", "presets", "flags", "parser", "cli"):
         found = {name.split(".")[0] for name in imports(PACKAGE / f"{name}.py")}
         assert not found & {"jax", "flax", "optax", "numpy", "jaxtyping"}, name
 

@@ -55,6 +55,9 @@ def test_classic_is_the_paper():
         ({"style_layers": ("relu1_1", "relu1_1")}, "`style_layers` names a layer twice"),
         ({"style_layers": {"relu1_1": -1}}, "weight below 0"),
         ({"style_layers": ("relu6_1",)}, "unknown layer 'relu6_1'; did you mean"),
+        ({"style_layers": ("sliced:relu6_1",)}, "unknown layer 'relu6_1'; did you mean"),
+        ({"style_layers": ("slice:relu1_1",)}, "of a term of style_layers` is 'slice'; it must be"),
+        ({"content_layers": ("gram:relu1_1",)}, "must be one of features, self_similarity"),
     ],
 )
 def test_values_out_of_range_are_named_with_the_range(fields, message):
@@ -72,6 +75,7 @@ def test_values_out_of_range_are_named_with_the_range(fields, message):
         ("clamp", "no", False),
         ("init", "noise", "noise"),
         ("style_layers", "relu1_1=4, relu2_1", (("relu1_1", 4.0), ("relu2_1", 1.0))),
+        ("style_layers", "sliced:relu1_1=4", (("sliced:relu1_1", 4.0),)),
     ],
 )
 def test_values_are_read_from_text(name, text, value):

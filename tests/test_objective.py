@@ -1,4 +1,5 @@
 import dataclasses
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,17 @@ from jaxstyle import (
     total_loss,
     total_variation,
 )
+from jaxstyle.losses import (
+    channel_quantiles,
+    color_windows,
+    histogram_loss,
+    laplacian_loss,
+    nearest_loss,
+    points,
+    self_similarity,
+    self_similarity_loss,
+)
+from jaxstyle.options import StyleLoss
 from jaxstyle.vgg19 import transform_kernels
 
 # Shallow layers: every claim here is about composition, not depth.
@@ -212,3 +224,57 @@ def test_what_does_not_fit_is_named(params, content, style, config, styles, mask
     masks = None if masks is None else np.ones((masks, 8, 8), np.float32)
     with pytest.raises(ValueError, match=message):
         make_targets(params, content, [style] * styles, StyleConfig(**config), masks=masks)
+
+
+MIXED = dataclasses.replace(
+    CONFIG,
+    content_layers={"relu2_2": 1, "self_similarity:relu2_1": 3},
+    style_layers={"relu1_1": 1, "histogram:relu1_1": 2, "nearest:relu2_1": 1},
+    laplacian_weight=7.0,
+)
+
+
+def test_a_term_may_name_its_own_loss(params, content, style, image):
+    image = image[: content.shape[0], : content.shape[1]]
+    targets = make_targets(params, content, [style], MIXED)
+    loss, terms = total_loss(params, image, targets, MIXED.weights)
+    look = lambda x: features(params, x, ("relu1_1", "relu2_1", "relu2_2"))
+    mine, kept, painted = look(image), look(content), look(style)
+    similarity = self_similarity_loss(mine["relu2_1"], self_similarity(kept["relu2_1"]))
+    gram = gram_loss(gram_matrix(mine["relu1_1"]), gram_matrix(painted["relu1_1"]))
+    values = histogram_loss(mine["relu1_1"], channel_quantiles(painted["relu1_1"]))
+    nearest = nearest_loss(mine["relu2_1"], points(painted["relu2_1"]))
+    expected = {
+        "content": 0.5 * content_loss(mine["relu2_2"], kept["relu2_2"]) + 1.5 * similarity,
+        "style/relu1_1": 5.0 * 0.25 * gram,
+        "style/histogram:relu1_1": 5.0 * 0.5 * values,
+        "style/nearest:relu2_1": 5.0 * 0.25 * nearest,
+        "tv": 0.5 * total_variation(image),
+        "laplacian": 7.0 * laplacian_loss(image, color_windows(jnp.asarray(content))),
+    }
+    assert terms.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(terms[name], value, rtol=1e-3)
+    np.testing.assert_allclose(loss, sum(expected.values()), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", get_args(StyleLoss))
+def test_every_style_loss_blends_styles_and_takes_masks(params, content, style, name):
+    config = dataclasses.replace(CONFIG, style_loss=name, blend=(1.0, 0.0))
+    one = make_targets(params, content, [style], dataclasses.replace(config, blend=()))
+    both = make_targets(params, content, [style, 1 - style], config)
+    terms = jax.jit(lambda targets: total_loss(params, content, targets, config.weights)[1])
+    expected = terms(one)["style/relu2_1"]
+    np.testing.assert_allclose(terms(both)["style/relu2_1"], expected, rtol=1e-3)
+    masks = jnp.stack([jnp.ones(content.shape[:2]), jnp.zeros(content.shape[:2])])
+    masked = make_targets(params, content, [style, 1 - style], config, masks=masks)
+    # The first style has all places: a mean of 1 over both regions is 2 for it.
+    np.testing.assert_allclose(terms(masked)["style/relu2_1"], 2 * expected, rtol=1e-3)
+    slope = jax.grad(lambda image: total_loss(params, image, masked, config.weights)[0])
+    assert jnp.isfinite(slope(jnp.asarray(content))).all()
+
+
+def test_no_laplacian_is_computed_without_a_weight(params, content, style):
+    targets = make_targets(params, content, [style], CONFIG)
+    assert targets.windows is None
+    assert "laplacian" not in total_loss(params, content, targets, CONFIG.weights)[1]

@@ -6,7 +6,7 @@ import pytest
 
 from jaxstyle import StyleConfig
 from jaxstyle.optimize import averaged, init, make_optimizer, run
-from jaxstyle.pyramid import carry, fit_shape, levels, resize, style_shape
+from jaxstyle.pyramid import carry, detail, fit_shape, levels, resize, style_shape
 
 KEY = jax.random.key(0)
 
@@ -109,3 +109,19 @@ def test_a_failed_descent_stays_failed():
     optimizer = make_optimizer("adam", 0.05)
     state = init(jnp.full((8, 8, 3), 0.5), optimizer)._replace(finite=jnp.asarray(False))
     assert not carry(state, (16, 16), optimizer, key=KEY).finite
+
+
+def test_detail_is_what_a_coarser_picture_lacks(random):
+    image = jnp.asarray(random.uniform(0.3, 0.7, size=(32, 48, 3)), jnp.float32)
+    band = detail(image, (8, 12), (16, 24))
+    coarse, fine = resize(image, (8, 12)), resize(image, (16, 24))
+    np.testing.assert_allclose(resize(coarse, (16, 24)) + band, fine, atol=1e-6)
+    assert abs(detail(jnp.full((32, 48, 3), 0.4), (8, 12), (16, 24))).max() < 1e-6
+
+
+def test_detail_is_added_to_the_next_level():
+    optimizer = make_optimizer("adam", 0.05)
+    state = init(jnp.full((8, 8, 3), 0.5), optimizer)
+    band = jnp.zeros((16, 16, 3)).at[3, 4].set(0.2)
+    after = carry(state, (16, 16), optimizer, key=KEY, detail=band)
+    np.testing.assert_allclose(after.image, 0.5 + band, rtol=1e-5)

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstyle.linalg import eigh
 from jaxstyle.losses.gram import gram_matrix
+from jaxstyle.losses.positions import positions
 
 
 class Moments(NamedTuple):
@@ -34,7 +34,7 @@ def moments(
     features: Float[Array, "*batch h w c"], mask: Float[Array, "*batch h w"] | None = None
 ) -> Moments:
     """Moments of a feature map, averaged over positions, under `mask` if there is one."""
-    weights, flat = _positions(features, mask)
+    weights, flat = positions(features, mask)
     return Moments((weights * flat).sum(axis=-2), gram_matrix(features, mask))
 
 
@@ -43,6 +43,21 @@ def deviation(moments: Moments) -> Float[Array, "*batch c"]:
     variance = jnp.diagonal(moments.second, axis1=-2, axis2=-1) - jnp.square(moments.mean)
     # sqrt has infinite slope at 0.
     return jnp.sqrt(jnp.maximum(variance, 1e-8))
+
+
+def mean_std_loss(
+    features: Float[Array, "*batch h w c"],
+    target: Moments,
+    mask: Float[Array, "*batch h w"] | None = None,
+) -> Float[Array, "*batch"]:
+    """Squared differences of means and of deviations, per channel.
+
+    (1/c) (|μ - μ̂|² + |σ - σ̂|²): the style loss of Huang and Belongie (2017), eq. 13, squared; the
+    Wasserstein loss of features whose channels are independent.
+    """
+    found = moments(features, mask)
+    means = jnp.square(found.mean - target.mean).mean(axis=-1)
+    return means + jnp.square(deviation(found) - deviation(target)).mean(axis=-1)
 
 
 def gaussian(moments: Moments) -> Gaussian:
@@ -65,7 +80,7 @@ def wasserstein_loss(
     Y's polar factor: it is found from the smaller of YᵀY and YYᵀ. style-transfer-pytorch
     has the same loss with Σ + 10⁻⁴ I, and the mean's part averaged as here.
     """
-    weights, flat = _positions(features, mask)
+    weights, flat = positions(features, mask)
     mean = (weights * flat).sum(axis=-2)
     x = jnp.sqrt(weights) * (flat - mean[..., None, :])
     spread = jnp.square(x).sum(axis=(-2, -1)) + jnp.square(target.root).sum(axis=(-2, -1))
@@ -112,17 +127,3 @@ def _roots(m: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     y, z = jax.lax.fori_loop(0, _STEPS, step, (m / norm, jnp.broadcast_to(one, m.shape)))
     return y * jnp.sqrt(norm), z / jnp.sqrt(norm)
-
-
-def _positions(features: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """Weight of each position, adding up to 1 (or 0, where a mask vanishes), and its features.
-
-    In float32 at least: a difference of moments would lose most of half precision.
-    """
-    dtype = np.promote_types(features.dtype, np.float32)
-    flat = features.reshape(*features.shape[:-3], -1, features.shape[-1]).astype(dtype)
-    if mask is None:
-        n = flat.shape[-2]
-        return jnp.full((n, 1), 1 / n, dtype), flat
-    weights = mask.reshape(*mask.shape[:-2], -1, 1).astype(dtype)
-    return weights / jnp.maximum(weights.sum(axis=-2, keepdims=True), 1e-6), flat
