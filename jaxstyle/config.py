@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
 from jaxstyle.options import (
+    Carry,
     ColorMode,
     ContentLoss,
     ContentNorm,
@@ -122,6 +123,11 @@ class StyleConfig:
         "decay of the average over iterates that becomes the picture; 0 for the last",
         low=0,
     )
+    carry: Carry = _option(
+        "detail",
+        "what goes from one size to the next: the picture, with detail of the photograph where it "
+        "started from it; the picture alone; the picture and Adam's moments",
+    )
     clamp: bool = _option(True, "keep pixels in [0, 1] after every step")
     pooling: Pooling = _option("max", "how VGG halves its maps")
     padding: Padding = _option(
@@ -168,6 +174,8 @@ class StyleConfig:
             _check(f, value)
         if not self.steps:
             raise ValueError("`steps` is empty; give at least one number.")
+        if self.carry == "moments" and self.optimizer != "adam":
+            raise ValueError(f"`carry` is 'moments'; {self.optimizer} has none, only adam.")
         if self.average >= 1:
             raise ValueError(f"`average` is {self.average}; it must be below 1.")
 
@@ -201,7 +209,7 @@ class StyleConfig:
     @property
     def method(self) -> Method:
         """The part of the configuration that shapes the descent's program."""
-        return Method(self.optimizer, self.line_search, self.clamp)
+        return Method(self.optimizer, self.line_search, self.clamp, self.carry)
 
     @property
     def program(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ WhichConv = Literal["auto", "direct", "winograd"]
 ColorMode = Literal["style", "luminance", "match"]
 Init = Literal["content", "adain", "noise", "statistics", "gray"]
 Optimizer = Literal["adam", "lbfgs"]
+Carry = Literal["detail", "picture", "moments"]
 Pairing = Literal["cross", "each"]
 LogFormat = Literal["text", "json"]
 

@@ -24,4 +24,18 @@ PRESETS: dict[str, StyleConfig] = {
         pooling="average",
         padding="zeros",
     ),
+    # style-transfer-pytorch's losses, weights and schedule, in this network: its own has other
+    # scales of activations, so that the balance of layers is not quite the same.
+    "crowson": StyleConfig(
+        scale_factor=2**0.5,
+        steps=(1000, 500),
+        style_layers=dict(zip(GATYS_STYLE_LAYERS, (256, 64, 16, 4, 1), strict=True)),
+        content_weight=0.015,
+        style_weight=1.0,
+        tv_weight=2.0,
+        noise=0.0,
+        average=0.99,
+        padding="edge_first",
+        carry="moments",
+    ),
 }

@@ -150,7 +150,7 @@ def next_state(
 
     def carried(key: PRNGKeyArray, state: State, rates: Rates, content: Array | None) -> State:
         detail = 0.0
-        if content is not None:
+        if method.carry == "detail" and content is not None:
             detail = rates.detail * pyramid.detail(content, state.image.shape[:2], shape)
         return pyramid.carry(
             state,
@@ -160,6 +160,7 @@ def next_state(
             detail=detail,
             noise=rates.noise,
             decay=rates.average,
+            moments=method.carry == "moments",
         )
 
     return _over(batched, carried)(keys, state, rates, content)

@@ -5,6 +5,7 @@ are added where it is large.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -107,14 +108,25 @@ def carry(
     detail: Float[Array, "h w 3"] | float = 0.0,
     noise: float | Float[Array, ""] = 0.0,
     decay: float | Float[Array, ""] = 0.0,
+    moments: bool = False,
 ) -> State:
     """State at the start of the next level: the average so far, resized, with a little noise.
 
     An enlarged picture is smooth, and texture grows fastest where some is already: without
     noise, and the photograph's `detail`, a few spots are driven to splinters. The optimizer
-    starts anew. With Adam's moments carried along, as style-transfer-pytorch does, smooth parts
-    keep the small second moments of the coarser size, take large steps, and burst into noise.
+    starts anew. With `moments`, Adam's are carried along, as style-transfer-pytorch does: in a
+    short schedule smooth parts keep the small second moments of the coarser size, take large
+    steps, and burst into noise.
     """
     image = resize(averaged(state, decay=decay), shape) + detail
     image = add_noise(key, image, noise)
-    return init(image, optimizer, decay=decay)._replace(finite=state.finite)
+    after = init(image, optimizer, decay=decay)._replace(finite=state.finite)
+    return after._replace(optimizer=_resized_moments(state.optimizer, shape)) if moments else after
+
+
+def _resized_moments(optimizer: Any, shape: tuple[int, int]) -> Any:
+    """Adam's state at another size, its count of steps kept."""
+    size = (*shape, 3)
+    mean = jax.image.resize(optax.tree.get(optimizer, "mu"), size, "cubic")
+    square = jax.image.resize(optax.tree.get(optimizer, "nu"), size, "linear")
+    return optax.tree.set(optimizer, mu=mean, nu=jnp.maximum(square, 0))

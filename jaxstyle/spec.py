@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from jaxstyle.options import (
+    Carry,
     ContentNorm,
     DType,
     GramNorm,
@@ -52,3 +53,4 @@ class Method:
     optimizer: Optimizer
     line_search: bool
     clamp: bool
+    carry: Carry

@@ -50,6 +50,7 @@ def test_classic_is_the_paper():
         ({"tv_weight": float("inf")}, "`tv_weight` is inf; it must be finite"),
         ({"steps": ()}, "`steps` is empty"),
         ({"steps": (5, 0)}, "`steps` is 0; it must be at least 1"),
+        ({"carry": "moments", "optimizer": "lbfgs"}, "`carry` is 'moments'; lbfgs has none"),
         ({"average": 1.0}, "`average` is 1.0; it must be below 1"),
         ({"learning_rate": 0.0}, "`learning_rate` is 0.0; it must be above 0"),
         ({"style_layers": ("relu1_1", "relu1_1")}, "`style_layers` names a layer twice"),

@@ -125,3 +125,13 @@ def test_detail_is_added_to_the_next_level():
     band = jnp.zeros((16, 16, 3)).at[3, 4].set(0.2)
     after = carry(state, (16, 16), optimizer, key=KEY, detail=band)
     np.testing.assert_allclose(after.image, 0.5 + band, rtol=1e-5)
+
+
+def test_moments_may_be_carried_along():
+    optimizer = make_optimizer("adam", 0.05)
+    state, _ = run(bowl, optimizer, init(jnp.full((8, 8, 3), 0.5), optimizer), 3)
+    after = carry(state, (16, 16), optimizer, key=KEY, moments=True)
+    assert optax.tree.get(after.optimizer, "count") == 3
+    for name in ("mu", "nu"):
+        before = optax.tree.get(state.optimizer, name)[0, 0, 0]
+        np.testing.assert_allclose(optax.tree.get(after.optimizer, name), before, rtol=1e-5)
