@@ -144,9 +144,15 @@ def paint(
         left = min(count, first + count - done)
         if level and left == count and not stopped:
             keys = gather([jax.random.fold_in(s.random_key, level) for s in subjects])
-            photographs = gather([content for content, _ in sources])
+            coarse = plan[level - 1][0]
+            details = gather(
+                [
+                    _detail(s.config, c, coarse, size)
+                    for s, (c, _) in zip(subjects, sources, strict=True)
+                ]
+            )
             state = programs.next_state(
-                keys, state, rates, photographs, method=config.method, shape=size, batched=batched
+                keys, state, rates, details, method=config.method, shape=size, batched=batched
             )
         first += count
         if left <= 0 or stopped:
@@ -235,6 +241,15 @@ def _prepared(
         sizes = pyramid.style_shapes(styles, shape, config)
         image = programs.first_guess(params, content, styles, blend, shape=shape, sizes=sizes)
     return (content, subject.styles if own else styles), image
+
+
+def _detail(
+    config: StyleConfig, content: AnyArray | None, coarse: tuple[int, int], shape: tuple[int, int]
+) -> Array | None:
+    """What the photograph adds to a picture that is enlarged."""
+    if config.carry != "detail" or content is None:
+        return None
+    return programs.detail(content, coarse=coarse, shape=shape)
 
 
 def _measured(

@@ -135,12 +135,18 @@ def first_state(image: Array, rates: Rates, *, method: Method, batched: bool) ->
     return _over(batched, first)(image, rates)
 
 
+@partial(jax.jit, static_argnames=("coarse", "shape"))
+def detail(image: Array, *, coarse: tuple[int, int], shape: tuple[int, int]) -> Array:
+    """`pyramid.detail`."""
+    return pyramid.detail(image, coarse, shape)
+
+
 @partial(jax.jit, static_argnames=("method", "shape", "batched"))
 def next_state(
     keys: Array,
     state: State,
     rates: Rates,
-    content: Array | None,
+    detail: Array | None,
     *,
     method: Method,
     shape: tuple[int, int],
@@ -148,22 +154,19 @@ def next_state(
 ) -> State:
     """State at the start of the next level, of the size `shape`."""
 
-    def carried(key: PRNGKeyArray, state: State, rates: Rates, content: Array | None) -> State:
-        detail = 0.0
-        if method.carry == "detail" and content is not None:
-            detail = rates.detail * pyramid.detail(content, state.image.shape[:2], shape)
+    def carried(key: PRNGKeyArray, state: State, rates: Rates, detail: Array | None) -> State:
         return pyramid.carry(
             state,
             shape,
             _optimizer(method, rates.learning_rate),
             key=key,
-            detail=detail,
+            detail=0.0 if detail is None else rates.detail * detail,
             noise=rates.noise,
             decay=rates.average,
             moments=method.carry == "moments",
         )
 
-    return _over(batched, carried)(keys, state, rates, content)
+    return _over(batched, carried)(keys, state, rates, detail)
 
 
 @partial(jax.jit, static_argnames=("color", "shape", "batched"))

@@ -298,7 +298,7 @@ WRONG = {
     "start that is a typo": (
         ["stylize", PHOTO, PAINTING, "-o", "o.png", "--init", "grey"],
         2,
-        "`init` is 'grey'; it must be content, noise",
+        "`init` is 'grey'; it must be content, adain, noise",
     ),
     "start of other proportions": (
         ["stylize", PHOTO, PAINTING, "-o", "o.png", "--init", PAINTING],

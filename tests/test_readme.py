@@ -21,13 +21,13 @@ def test_the_python_example_runs(tmp_path, monkeypatch):
 
 
 def test_every_command_line_of_the_readme_parses():
-    from jaxstyle.cli import _parser
     from jaxstyle.commands import config_of
+    from jaxstyle.parser import make_parser
 
     lines = re.findall(r"^jaxstyle ([^#\n]*)", README, re.MULTILINE)
     assert len(lines) >= 8
     for line in lines:
-        args = _parser().parse_args(line.split())
+        args = make_parser().parse_args(line.split())
         assert "output" not in args or config_of(args)
 
 
