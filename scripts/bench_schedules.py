@@ -38,7 +38,8 @@ def schedules(size):
     objective = {name: getattr(crowson, name) for name in LOSS}
     default = replace(PRESETS["default"], size=size, **objective)
     # With steps to spare at the last level, to see when each is there.
-    long = replace(default, steps=(*default.steps[:2], 300))
+    coarse = len(pyramid.levels((1, 1), default)) - 1
+    long = replace(default, steps=(*default.steps[:coarse], 300))
     return {
         "crowson": crowson,
         "default": long,
