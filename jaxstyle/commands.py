@@ -86,7 +86,7 @@ def stylize(args: argparse.Namespace) -> int:
 
 def preview(args: argparse.Namespace) -> int:
     """`jaxstyle preview CONTENT STYLE... -o OUT`."""
-    config = config_of(args)
+    config = dataclasses.replace(config_of(args), init="adain")
     inputs = {"content": [args.content], "style": args.styles}
     check_outputs(args, inputs)
     if not 0 <= args.strength <= 1:

@@ -70,7 +70,7 @@ def lower_step(
     """
     spec, method, rates = config.spec, config.method, programs.Rates.of(config)
     image = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
-    content = image if spec.content_layers else None
+    content = image if spec.content_layers or spec.laplacian else None
     seen = partial(programs.style, spec=spec, shape=shape)
     measured = partial(programs.targets, masks=None, spec=spec, shape=shape)
     params = jax.eval_shape(partial(programs.weights, spec=spec), params)

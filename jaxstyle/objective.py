@@ -50,6 +50,7 @@ class Targets:
       shares: weight of each region's loss, `[..., regions]`.
       spec: which layers, and how losses are formed.
       windows: of the photograph, for the matting Laplacian, or `None`.
+      size: height and width of the photograph, or `None` where it is not compared with.
     """
 
     # JAX fills trees with placeholders too: their leaves are of no one type.
@@ -59,6 +60,7 @@ class Targets:
     shares: Any
     spec: LossSpec = field(metadata={"static": True})
     windows: Any = None
+    size: tuple[int, ...] | None = field(default=None, metadata={"static": True})
 
 
 def make_targets(
@@ -138,6 +140,9 @@ def measure(
     windows = (
         color_windows(jnp.asarray(content)) if spec.laplacian and content is not None else None
     )
+    size = None
+    if content is not None and (known or spec.laplacian):
+        size = content.shape[:2]
     families = {term: _family(term, spec) for term in spec.style_layers} if styles else {}
     stacked: Kept = jax.tree.map(lambda *regions: jnp.stack(regions), *styles) if styles else {}
     if masks is None or content is None:
@@ -145,7 +150,7 @@ def measure(
             term: jax.tree.map(lambda leaf: leaf[None], f.target(f.blend(stacked[term], blend)))
             for term, f in families.items()
         }
-        return Targets(known, style, None, jnp.ones(1), spec, windows)
+        return Targets(known, style, None, jnp.ones(1), spec, windows, size)
     masks = jnp.asarray(masks)
     look = partial(_look, layers=layers_of(spec.style_layers), spec=spec)
     shapes = {name: f.shape for name, f in jax.eval_shape(look, params, content).items()}
@@ -153,7 +158,7 @@ def measure(
     # is an average, so with equal weights small regions would be painted harder.
     shares = len(styles) * blend * coverage(masks)
     style = {term: jax.vmap(f.target)(stacked[term]) for term, f in families.items()}
-    return Targets(known, style, resize_masks(masks, shapes), shares, spec, windows)
+    return Targets(known, style, resize_masks(masks, shapes), shares, spec, windows, size)
 
 
 def _content_targets(
@@ -193,14 +198,20 @@ def total_loss(
       ValueError: the image is not of the size of the targets.
 
     Returns:
-      The loss and `{"content", "style/<layer>", ..., "tv"}`, coefficients included.
+      The loss and `{"content", "style/<term>", ..., "tv"}`, coefficients included, and
+      `"laplacian"` where it has a weight.
     """
     spec, image = targets.spec, jnp.asarray(image)
+    if targets.size not in (None, image.shape[:2]):
+        raise ValueError(
+            f"`image` is {image.shape[0]}x{image.shape[1]} (height x width), not the size its "
+            "targets were made for; make others with a content of that size."
+        )
     found = _look(params, image, layers_of((*targets.content, *targets.style)), spec)
     terms = {}
     if targets.content:
         terms["content"] = sum(
-            weights.content[term] * _content_loss(found, term, target, image.shape, spec)
+            weights.content[term] * _content_loss(found, term, target, spec)
             for term, target in targets.content.items()
         )
     for term, target in targets.style.items():
@@ -216,16 +227,11 @@ def total_loss(
 
 
 def _content_loss(
-    found: dict[str, Array], term: str, target: Array, shape: tuple[int, ...], spec: LossSpec
+    found: dict[str, Array], term: str, target: Array, spec: LossSpec
 ) -> Float[Array, ""]:
     loss, layer = split_term(term)
     if loss == _SIMILARITY:
         return self_similarity_loss(found[layer], target)
-    if found[layer].shape != target.shape:
-        raise ValueError(
-            f"`image` is {shape[0]}x{shape[1]} (height x width), not the size its "
-            "targets were made for; make others with a content of that size."
-        )
     return content_loss(found[layer], target, norm=spec.content_norm)
 
 

@@ -123,7 +123,7 @@ def paint(
         source, start = _prepared(params, subject, blend, plan[0][0])
         sources.append(source)
         starts.append(start)
-    rates = gather([programs.Rates.of(s.config) for s in subjects])
+    rates = gather([programs.Rates.of(s.config, s.start) for s in subjects])
     originals = gather([s.content for s in subjects]) if config.color == "luminance" else None
     picture = partial(
         programs.picture,
@@ -239,7 +239,8 @@ def _prepared(
     )
     if config.init == "adain" and content is not None and subject.start is None:
         sizes = pyramid.style_shapes(styles, shape, config)
-        image = programs.first_guess(params, content, styles, blend, shape=shape, sizes=sizes)
+        guess = programs.first_guess(params, content, styles, blend, shape=shape, sizes=sizes)
+        image = pyramid.add_noise(subject.random_key, guess, config.noise)
     return (content, subject.styles if own else styles), image
 
 

@@ -14,7 +14,7 @@ class Paintings:
     """Remembers the statistics of paintings by the identity of their arrays.
 
     Args:
-      limit: most statistics to remember, of up to 2.5 MiB each; the oldest go first.
+      limit: most statistics to remember, of up to 6 MiB each; the oldest go first.
     """
 
     def __init__(self, limit: int = 64):

@@ -75,7 +75,8 @@ def make_parser() -> Parser:
     texture.add_argument("--aspect", type=float, default=1.0, help="width over height (default: 1)")
     # There is no photograph to weigh, to start from, or to keep the colors of.
     _add_outputs(texture)
-    add_options(texture, without=("content_layers", "content_weight", "content_norm", "color"))
+    absent = ("content_layers", "content_weight", "content_norm", "laplacian_weight", "color")
+    add_options(texture, without=absent)
 
     reconstruct = _command(
         commands, "reconstruct", "show what layers know of a picture, as the papers' first figure"
@@ -92,7 +93,9 @@ def make_parser() -> Parser:
     )
     _add_outputs(reconstruct)
     add_options(
-        reconstruct, without=("content_layers", "style_layers", "color", "blend"), tv_weight=0.0
+        reconstruct,
+        without=("content_layers", "style_layers", "laplacian_weight", "color", "blend"),
+        tv_weight=0.0,
     )
 
     plan = _command(commands, "plan", "say what memory and time pictures will take")

@@ -20,7 +20,7 @@ from jaxstyle.objective import Kept, Targets, measure, measure_style, total_loss
 from jaxstyle.optimize import Info, State, averaged, init, make_optimizer, run
 from jaxstyle.options import ColorMode, layers_of
 from jaxstyle.spec import LossSpec, Method, Weights
-from jaxstyle.vgg19 import Params, transform_kernels
+from jaxstyle.vgg19 import AnyArray, Params, transform_kernels
 
 
 class Rates(NamedTuple):
@@ -33,9 +33,9 @@ class Rates(NamedTuple):
     detail: float
 
     @classmethod
-    def of(cls, config: StyleConfig) -> "Rates":
-        """The numbers of `config`; a start from anything else gets nothing of the photograph."""
-        detail = float(config.init in ("content", "adain"))
+    def of(cls, config: StyleConfig, start: AnyArray | None = None) -> "Rates":
+        """The numbers of `config`; only a start from the photograph gets more of its detail."""
+        detail = float(start is None and config.init in ("content", "adain"))
         return cls(config.weights, config.learning_rate, config.average, config.noise, detail)
 
 

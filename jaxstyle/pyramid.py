@@ -88,7 +88,10 @@ def style_shape(
     to be blurred.
     """
     long, short = max(style[:2]), min(style[:2])
-    needed = min_side(config.weights.style, config.padding) * long / short
+    seen = min_side(config.weights.style, config.padding)
+    if config.init == "adain":
+        seen = max(seen, min_side(("relu4_1",), "reflect"))
+    needed = seen * long / short
     return fit_shape(style, min(max(max(picture[:2]) * config.style_scale, needed), long))
 
 

@@ -42,7 +42,9 @@ class Panel(NamedTuple):
 
 def reconstructions(config: StyleConfig) -> tuple[list[Panel], list[Panel]]:
     """The papers' first figure: content of single layers, style of the first one to five."""
-    base = replace(config, init="noise", learning_rate=_LEARNING_RATE, tv_weight=0, blend=())
+    # Next to nothing of the Laplacian, not nothing: all panels are made by one program.
+    own = {"tv_weight": 0, "laplacian_weight": min(config.laplacian_weight, 1e-12)}
+    base = replace(config, init="noise", learning_rate=_LEARNING_RATE, blend=(), **own)
     content = [
         Panel(name, replace(base, content_layers=(name,), content_weight=1, style_weight=0), False)
         for name in CONTENT_LAYERS
@@ -94,7 +96,7 @@ def paint_panels(
       at_once: pictures in one program; the rest of the last batch are copies.
     """
     at_once = min(at_once, len(panels))
-    configs = _one_program([panel.config for panel in panels])
+    configs = one_program([panel.config for panel in panels])
     paintings, scores = Paintings(), jax.jit(score)
     for begin in range(0, len(panels), at_once):
         part = list(range(begin, min(begin + at_once, len(panels))))
@@ -110,7 +112,7 @@ def paint_panels(
             yield image, found
 
 
-def _one_program(configs: Sequence[StyleConfig]) -> list[StyleConfig]:
+def one_program(configs: Sequence[StyleConfig]) -> list[StyleConfig]:
     """The same configurations, each with the layers of all; those of others weigh 0."""
     # Weights are relative, so that those of the loss are as good; a family that is off has none.
     content = {name: 0.0 for config in configs for name in config.weights.content}

@@ -24,7 +24,7 @@ from jaxstyle.job import check_outputs
 from jaxstyle.provenance import file_id, input_ids, metadata, provenance
 from jaxstyle.signals import on_signals
 from jaxstyle.sources import check_proportions, read_style
-from jaxstyle.study import STYLE_SETS, Panel, paint_panels, reconstructions, sweep
+from jaxstyle.study import STYLE_SETS, Panel, one_program, paint_panels, reconstructions, sweep
 from jaxstyle.vgg19 import Params
 
 
@@ -62,7 +62,7 @@ def layers(args: argparse.Namespace, config: StyleConfig) -> ExitCode:
     panels = [rows[i][j] for i, j in places]
     at_once = args.batch_size
     if at_once is None:
-        at_once = _at_once(params, content.shape[:2], panels[0].config)
+        at_once = _at_once(params, content.shape[:2], panels)
     painted = paint_panels(params, content, style, panels, at_once=at_once)
     found, done, stopped = [], 0, threading.Event()
     with on_signals(stopped.set):
@@ -72,7 +72,8 @@ def layers(args: argparse.Namespace, config: StyleConfig) -> ExitCode:
                 label = rows[i][j].label.replace("\n", ", ")
                 found.append({"label": label, **jax.tree.map(float, scores._asdict())})
             if sys.stderr.isatty() and not args.quiet:
-                print(f"\r{done} of {len(panels)} pictures", end="", file=sys.stderr, flush=True)
+                end = "\n" if done == len(panels) or stopped.is_set() else ""
+                print(f"\r{done} of {len(panels)} pictures", end=end, file=sys.stderr, flush=True)
             if stopped.is_set():
                 break
     images.write_image(args.output, _grid(heads, cells), metadata=metadata(origin))
@@ -98,10 +99,11 @@ def _grid(
     return draw_grid([*first, *cells[len(first) :]])
 
 
-def _at_once(params: Params, shape: tuple[int, int], config: StyleConfig) -> int:
+def _at_once(params: Params, shape: tuple[int, int], panels: Sequence[Panel]) -> int:
     """Pictures to paint in one program: on a CPU one, which is faster, else as find room."""
     if jax.default_backend() == "cpu":
         return 1
+    config = one_program([panel.config for panel in panels])[0]
     return pictures_at_once(forecast(params, shape, config, pixel_seconds=0).bytes)
 
 

@@ -1,4 +1,4 @@
-"""The ways to make a picture: `stylize`, `stylize_batch`, `synthesize_texture`, `reconstruct`.
+"""The ways to make a picture, from `stylize` to `preview`.
 
 All but `preview` are one loop, `jaxstyle.paint`, with or without content, with or without style.
 """
@@ -166,7 +166,7 @@ def synthesize_texture(
 def texture_config(config: StyleConfig) -> StyleConfig:
     """The configuration that `synthesize_texture` makes of `config`: nothing of a photograph."""
     init = "statistics" if config.init in ("content", "adain") else config.init
-    return replace(config, content_layers=(), init=init, color="style")
+    return replace(config, content_layers=(), laplacian_weight=0, init=init, color="style")
 
 
 def reconstruct(
@@ -211,7 +211,8 @@ def reconstruction_config(
     check_option("of", of, Literal["content", "style"])
     init = "noise" if config.init in ("content", "adain") else config.init
     content, style = (layers, ()) if of == "content" else ((), layers)
-    config = replace(config, content_layers=content, style_layers=style, init=init, color="style")
+    layers = {"content_layers": content, "style_layers": style, "laplacian_weight": 0}
+    config = replace(config, **layers, init=init, color="style")
     if not (config.weights.content or config.weights.style):
         raise ValueError("`layers` is empty; name at least one layer to read.")
     return config
@@ -237,7 +238,8 @@ def preview(
     Raises:
       ValueError: arguments do not fit each other, or there is no decoder.
     """
-    config, paintings = config or StyleConfig(), _several(styles)
+    config = replace(config or StyleConfig(), init="adain")
+    paintings = _several(styles)
     shape = fit_shape(content.shape[:2], config.size)
     blend = blend_weights(config, len(paintings))
     look = {"init": "content", "color": config.color, "shape": shape}

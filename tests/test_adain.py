@@ -101,7 +101,9 @@ def test_the_decoder_fits_the_embedded_weights_alone(tmp_path):
 
 
 def test_init_adain_starts_from_the_preview(params, content, style):
-    config = dataclasses.replace(CONFIG, init="adain", steps=(1,), learning_rate=1e-6, average=0)
+    config = dataclasses.replace(
+        CONFIG, init="adain", steps=(1,), learning_rate=1e-6, average=0, noise=0
+    )
     started = stylize(params, content, style, config).image
     np.testing.assert_allclose(started, preview(params, content, style, config), atol=1e-4)
 

@@ -88,6 +88,19 @@ def test_transport_is_the_larger_of_both_ways(random):
     assert transport_loss(part, points(y)) > 2 * expected
 
 
+def test_transport_does_not_reach_past_a_soft_mask(random):
+    x, y = features(random, (16, 16, 5)), features(random, (16, 16, 5))
+    mask = jnp.full((16, 16), 1 / 255).at[:, :8].set(1)
+    slope = jax.grad(lambda x: transport_loss(x, points(y), mask))(x)
+    assert abs(slope[:, 8:]).sum() < 0.05 * abs(slope).sum()
+
+
+def test_quantiles_of_a_batch_are_row_by_row(random):
+    x = jnp.stack([features(random), features(random)])
+    for measure in (channel_quantiles, sliced_quantiles):
+        np.testing.assert_allclose(measure(x)[1], measure(x[1]), rtol=1e-4)
+
+
 def test_points_of_a_small_map_come_again_and_blend_by_weight(random):
     x, y = features(random, (3, 2, 4)), features(random, (40, 40, 4))
     kept = points(x)

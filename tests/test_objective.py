@@ -278,3 +278,17 @@ def test_no_laplacian_is_computed_without_a_weight(params, content, style):
     targets = make_targets(params, content, [style], CONFIG)
     assert targets.windows is None
     assert "laplacian" not in total_loss(params, content, targets, CONFIG.weights)[1]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"content_layers": ("self_similarity:relu2_1",)},
+        {"content_layers": (), "laplacian_weight": 1.0},
+    ],
+)
+def test_an_image_of_another_size_is_an_error_whatever_the_loss(params, content, style, changes):
+    config = dataclasses.replace(CONFIG, **changes)
+    targets = make_targets(params, content, [style], config)
+    with pytest.raises(ValueError, match="`image` is 48x32"):
+        total_loss(params, jnp.asarray(content).swapaxes(0, 1), targets, config.weights)

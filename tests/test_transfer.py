@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from conftest import assert_same_picture
 
-from jaxstyle import StyleConfig, reconstruct, stylize, synthesize_texture
+from jaxstyle import PRESETS, StyleConfig, reconstruct, stylize, synthesize_texture
 from jaxstyle.color import luminance
 from jaxstyle.programs import advance, targets
+from jaxstyle.transfer import reconstruction_config, texture_config
 
 # Two levels of shallow layers: seconds instead of minutes, and every part of the loop.
 CONFIG = StyleConfig(
@@ -273,3 +274,23 @@ def test_resumed_run_makes_the_same_bits(params, content, style, optimizer, stop
     assert seen[-1].step >= stop
     np.testing.assert_array_equal(resumed.image, whole.image)
     np.testing.assert_array_equal(resumed.trace.loss, whole.trace.loss)
+
+
+def test_a_start_of_its_own_gets_no_detail_of_the_photograph(params, content, style):
+    config = dataclasses.replace(CONFIG, learning_rate=1e-6, average=0)
+    gray = jnp.full((48, 72, 3), 0.5)
+    np.testing.assert_allclose(
+        stylize(params, content, style, config, start=gray).image, 0.5, atol=1e-3
+    )
+    # From the photograph the result is the photograph, whose coarsest level is a blur.
+    ours = stylize(params, content, style, config).image
+    np.testing.assert_allclose(ours, content, atol=0.1)
+    assert abs(ours - content).mean() < 0.01
+    blurred = stylize(params, content, style, dataclasses.replace(config, carry="picture")).image
+    assert abs(blurred - content).mean() > 2 * abs(ours - content).mean()
+
+
+def test_nothing_but_the_layers_is_reconstructed():
+    config = reconstruction_config(PRESETS["photographic"], ("relu2_1",))
+    assert not config.spec.laplacian
+    assert not texture_config(PRESETS["photographic"]).spec.laplacian

@@ -33,7 +33,9 @@ def laplacian_loss(image: Float[Array, "*batch h w 3"], target: Windows) -> Floa
     The matrix is never formed. The target is from `color_windows`.
     """
     across = _products(target.image, image)
-    explained = jnp.einsum("...ic,...ij,...jc->...c", across, target.inverse, across)
+    # In full precision: of inverses up to 10^6 nothing would be left.
+    parts = across, target.inverse, across
+    explained = jnp.einsum("...ic,...ij,...jc->...c", *parts, precision="highest")
     variance = _mean(jnp.square(image)) - jnp.square(_mean(image))
     return (variance - explained).sum(axis=-1).mean(axis=(-2, -1))
 

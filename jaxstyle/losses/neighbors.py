@@ -70,8 +70,9 @@ def transport_loss(
     weights, flat = positions(features, mask)
     distances = 1 - _products(_unit(flat), _unit(target))
     there = (weights[..., 0] * distances.min(axis=-1)).sum(axis=-1)
-    # What the mask leaves out is no neighbor: cosine distances end at 2.
-    back = jnp.where(weights > 0, distances, 2).min(axis=-2).mean(axis=-1)
+    # What the mask leaves out, or all but leaves out, is no neighbor: cosine distances end at 2.
+    inside = weights > 0.5 * weights.max(axis=-2, keepdims=True)
+    back = jnp.where(inside, distances, 2).min(axis=-2).mean(axis=-1)
     return jnp.maximum(there, back)
 
 

@@ -20,7 +20,10 @@ def channel_quantiles(features: Float[Array, "*batch h w c"]) -> Float[Array, "*
     """Values of every channel, in order, at 512 levels from 1/1024 to 1023/1024."""
     _, flat = positions(features, None)
     levels = (jnp.arange(_LEVELS, dtype=flat.dtype)[:, None] + 0.5) / _LEVELS
-    return _value(jnp.sort(flat, axis=-2), jnp.broadcast_to(levels, (_LEVELS, flat.shape[-1])))
+    return _value(
+        jnp.sort(flat, axis=-2),
+        jnp.broadcast_to(levels, (*flat.shape[:-2], _LEVELS, flat.shape[-1])),
+    )
 
 
 def sliced_quantiles(features: Float[Array, "*batch h w c"]) -> Float[Array, "*batch 512 256"]:
