@@ -18,17 +18,21 @@ def add_options(
 
     Args:
       parser: of the command.
-      without: fields of `StyleConfig` that mean nothing to the command.
+      without: fields of `StyleConfig` that mean nothing to the command, or `preset`.
       defaults: fields that have another default there.
     """
-    parser.add_argument(
-        "--preset", choices=PRESETS, default="default", help="options to start from"
-    )
+    if "preset" not in without:
+        parser.add_argument(
+            "--preset", choices=PRESETS, default="default", help="options to start from"
+        )
     parser.add_argument(
         "--weights", type=Path, metavar="FILE", help="VGG19 to use instead of the embedded one"
     )
     options = parser.add_argument_group(
-        "painting", "Defaults are those of the preset `default`; other presets have their own."
+        "painting",
+        None
+        if "preset" in without
+        else "Defaults are those of the preset `default`; other presets have their own.",
     )
     for field in dataclasses.fields(StyleConfig):
         if field.name not in without:

@@ -29,6 +29,8 @@ from jaxstyle.regions import coverage, resize_masks
 from jaxstyle.spec import LossSpec, Weights
 from jaxstyle.vgg19 import AnyArray, Params, features
 
+_SIMILARITY = "self_similarity"
+
 Kept = dict[str, Any]
 """What is kept of a painting: for every style term what its loss measures."""
 
@@ -170,9 +172,6 @@ def _content_targets(
         loss, layer = split_term(term)
         targets[term] = self_similarity(found[layer]) if loss == _SIMILARITY else found[layer]
     return targets
-
-
-_SIMILARITY = "self_similarity"
 
 
 def _family(term: str, spec: LossSpec) -> StyleFamily:

@@ -66,8 +66,9 @@ def make_parser() -> Parser:
     preview.add_argument(
         "--strength", type=float, default=1.0, help="of the style, from 0 to 1 (default: 1)"
     )
-    preview.set_defaults(report=None, preview_every=None)
-    names = {field.name for field in dataclasses.fields(StyleConfig)}
+    # What presets differ in, one pass has no use for.
+    preview.set_defaults(report=None, preview_every=None, preset="default")
+    names = {"preset", *(field.name for field in dataclasses.fields(StyleConfig))}
     add_options(preview, without=tuple(names - {"size", "blend", "style_scale", "color"}))
 
     texture = _command(commands, "texture", "make a texture from paintings, without a photograph")
@@ -125,7 +126,7 @@ def make_parser() -> Parser:
 
 
 def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     parser.set_defaults(run=_run, command=name)
     return parser
 

@@ -4,7 +4,8 @@
 
 Every schedule descends the same losses with the same weights. Of each the loss of the picture so
 far is noted along its last level, with the work until then, in steps at the full size, and the
-seconds. The table says when each has reached what style-transfer-pytorch's schedule ends at.
+seconds. The table says when each has reached what style-transfer-pytorch's schedule ends at, which
+is where it is stopped.
 """
 
 import argparse
@@ -50,8 +51,8 @@ def schedules(size):
     }
 
 
-def curve(params, content, style, config):
-    """Work, seconds and loss of the picture so far, along the last level."""
+def curve(params, content, style, config, goal):
+    """Work, seconds and loss of the picture so far, along the last level down to `goal`."""
     plan = pyramid.levels(content.shape[:2], config)
     shape = plan[-1][0]
     size = pyramid.style_shape(style.shape[:2], shape, config)
@@ -71,6 +72,7 @@ def curve(params, content, style, config):
             value = float(loss(progress.image, targets, config.weights)[0])
             points.append((done, paused - began - asked, value))
         asked += time.perf_counter() - paused
+        return bool(points) and points[-1][2] <= goal
 
     jaxstyle.stylize(params, content, style, config, callback=note)
     return points
@@ -85,6 +87,7 @@ def main():
     parser = argparse.ArgumentParser(description="How soon schedules reach an objective.")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--pairs", type=int, default=len(PAIRS), help="how many pairs to paint")
+    parser.add_argument("--schedules", type=int, help="how many of the schedules, of six")
     parser.add_argument("-o", "--output", type=Path, help="curves, as JSON")
     args = parser.parse_args()
     params = jaxstyle.load_weights(decoder=True)
@@ -92,9 +95,9 @@ def main():
     for names in PAIRS[: args.pairs]:
         content = jaxstyle.read_image(IMAGES / f"{names[0]}.jpg", args.size)
         style = jaxstyle.read_image(IMAGES / f"{names[1]}.jpg")
-        curves, goal = {}, float("inf")
-        for name, config in schedules(args.size).items():
-            curves[name] = curve(params, content, style, config)
+        curves, goal = {}, 0.0
+        for name, config in list(schedules(args.size).items())[: args.schedules]:
+            curves[name] = curve(params, content, style, config, goal)
             goal = curves["crowson"][-1][2]
             there = reached(curves[name], goal)
             share = "" if there is None else f"{there[0] / curves['crowson'][-1][0]:.2f}"

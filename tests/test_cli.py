@@ -219,6 +219,11 @@ WRONG = {
     "unknown command": (["paint"], 2, "invalid choice: 'paint'"),
     "no output": (["stylize", PHOTO, PAINTING], 2, "-o/--output"),
     "unknown flag": (["stylize", PHOTO, PAINTING, "-o", "o.png", "--sise", "3"], 2, "--sise"),
+    "preset of a preview": (
+        ["preview", PHOTO, PAINTING, "-o", "o.png", "--preset", "x"],
+        2,
+        "--preset",
+    ),
     "unknown preset": (["stylize", PHOTO, PAINTING, "-o", "o.png", "--preset", "x"], 2, "'x'"),
     "unknown layer": (
         ["stylize", PHOTO, PAINTING, "-o", "o.png", "--style-layers", "relu4-2"],

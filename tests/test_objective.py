@@ -46,6 +46,13 @@ def image():
     return jnp.asarray(np.random.default_rng(1).random((32, 48, 3)), jnp.float32)
 
 
+def check_terms(loss, terms, expected, *, rtol):
+    assert terms.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(terms[name], value, rtol=rtol)
+    np.testing.assert_allclose(loss, sum(expected.values()), rtol=rtol)
+
+
 def test_loss_is_the_weighted_sum_of_its_terms(params, content, style, image):
     image = image[: content.shape[0], : content.shape[1]]
     targets = make_targets(params, content, [style], CONFIG)
@@ -59,10 +66,7 @@ def test_loss_is_the_weighted_sum_of_its_terms(params, content, style, image):
         "style/relu2_1": 5.0 * 0.25 * gram["relu2_1"],
         "tv": 0.5 * total_variation(image),
     }
-    assert terms.keys() == expected.keys()
-    for name, value in expected.items():
-        np.testing.assert_allclose(terms[name], value, rtol=1e-4)
-    np.testing.assert_allclose(loss, sum(expected.values()), rtol=1e-4)
+    check_terms(loss, terms, expected, rtol=1e-4)
 
 
 def test_content_is_zero_at_the_photograph_and_style_at_the_painting(params, style):
@@ -252,10 +256,7 @@ def test_a_term_may_name_its_own_loss(params, content, style, image):
         "tv": 0.5 * total_variation(image),
         "laplacian": 7.0 * laplacian_loss(image, color_windows(jnp.asarray(content))),
     }
-    assert terms.keys() == expected.keys()
-    for name, value in expected.items():
-        np.testing.assert_allclose(terms[name], value, rtol=1e-3)
-    np.testing.assert_allclose(loss, sum(expected.values()), rtol=1e-3)
+    check_terms(loss, terms, expected, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", get_args(StyleLoss))
