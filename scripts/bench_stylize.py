@@ -4,7 +4,8 @@
 
 Both do the same steps: coarse to fine, Adam, Gatys' objective (relu4_2, Gram matrices of
 relu1_1 to relu5_1), averaged iterates, pixels kept in [0, 1]. jaxstyle runs twice: with nothing
-compiled before, and with the programs of the first run on the disk.
+compiled before, and with the programs of the first run on the disk; and once without
+Winograd's kernels, which takes less memory.
 """
 
 import argparse
@@ -84,7 +85,7 @@ def run(command, cache):
 
 
 def main():
-    """Time the three and print them."""
+    """Time all and print them."""
     parser = argparse.ArgumentParser(description="Whole pictures against PyTorch.")
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--steps", default=",".join(map(str, StyleConfig().steps)))
@@ -105,6 +106,7 @@ def main():
             ("PyTorch", torch),
             ("jaxstyle, first run", cli),
             ("jaxstyle, second run", cli),
+            ("jaxstyle --conv direct, first run", [*cli, "--conv", "direct"]),
         ):
             seconds, mib = rows[name] = run(command, out / "cache")
             print(f"| {name} | {seconds:.1f} | {seconds / rows['PyTorch'][0]:.2f} | {mib:.0f} |")
