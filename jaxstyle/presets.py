@@ -31,7 +31,7 @@ PRESETS: dict[str, StyleConfig] = {
     ),
     # At 192 pixels, of the astronaut in flat colors with black contours: statistics draw lines into
     # flat parts too, 0.35 and 0.11 with the default's layers at this weight; nearest features at
-    # shallow layers put flat colors in flat parts and lines on the photograph's edges, 0.17, 0.34.
+    # shallow layers put flat colors in flat parts and lines on the photograph's edges, 0.17, 0.35.
     "graphic": StyleConfig(
         style_layers={
             "relu1_1": 2.0,

@@ -7,6 +7,8 @@ from conftest import IMAGES
 from jaxstyle import metrics, read_image
 from jaxstyle.cli import main
 from jaxstyle.metrics import score
+from jaxstyle.options import layers_of
+from jaxstyle.presets import PRESETS
 
 ORDER = metrics.Scores._fields
 
@@ -19,6 +21,12 @@ def photograph():
 @pytest.fixture(scope="module")
 def painting():
     return read_image(IMAGES / "cafe_terrace.jpg", 96)
+
+
+def test_scores_read_no_layer_that_a_preset_descends():
+    read = {*metrics.CONTENT_LAYERS, *metrics.STYLE_LAYERS}
+    for preset in PRESETS.values():
+        assert read.isdisjoint(layers_of((*preset.weights.content, *preset.weights.style)))
 
 
 def test_a_photograph_is_its_own_content_and_a_painting_its_own_style(params, photograph, painting):
