@@ -44,10 +44,10 @@ def schedules(size):
     return {
         "crowson": crowson,
         "default": long,
+        "default, faster": replace(long, learning_rate=0.05, average=0.95),
+        "default, three sizes": replace(long, min_size=size // 4, steps=(100, 100, 300)),
         "default, from AdaIN": replace(long, init="adain"),
-        "default, one size": replace(long, min_size=size, steps=(300,)),
         "default, L-BFGS": replace(long, optimizer="lbfgs", average=0.0),
-        "default, no detail": replace(long, carry="picture"),
     }
 
 
