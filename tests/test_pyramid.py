@@ -38,7 +38,7 @@ def test_one_level_where_the_coarsest_is_the_size():
 
 def test_levels_too_small_for_the_layers_are_left_out_with_their_steps():
     # A panorama of 10:1 is 13 pixels high at 128; relu5_1 needs 16.
-    config = StyleConfig(steps=(9, 5, 3))
+    config = StyleConfig(min_size=128, steps=(9, 5, 3))
     assert levels((60, 600), config) == [((26, 256), 5), ((51, 512), 3)]
 
 
@@ -52,7 +52,7 @@ def test_a_picture_too_small_for_the_layers_is_an_error():
     [((9, 5), 1024, [9, 5, 5, 5]), ((9, 5, 3), 256, [9, 5]), ((7,), 512, [7, 7, 7])],
 )
 def test_steps_are_dealt_coarse_to_fine(steps, size, expected):
-    config = StyleConfig(size=size, steps=steps)
+    config = StyleConfig(size=size, min_size=128, steps=steps)
     assert [count for _, count in levels((1, 1), config)] == expected
 
 
