@@ -62,7 +62,7 @@ class StyleConfig:
     size: int = _option(512, "long edge of the picture, in pixels", low=16)
     min_size: int = _option(
         # A third level of 128 pixels cost more than it gave: 512 px, work of 105 steps at full
-        # size, losses 5.92, 2.72, 3.60 with it, 5.77, 2.61, 3.51 without (three pairs).
+        # size, losses 5.92, 2.75, 3.60 with it, 5.77, 2.57, 3.51 without (three pairs).
         256,
         "long edge of the coarsest level",
         low=16,
