@@ -24,7 +24,7 @@ def params():
 
 
 def test_decoder_is_the_one_of_pytorch(params, random):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="torch is an extra: pip install '.[convert]'")
     encoded = np.maximum(random.standard_normal((1, 3, 4, 512)), 0).astype(np.float32)
     x = torch.from_numpy(encoded).permute(0, 3, 1, 2)
     for i in range(1, 10):
