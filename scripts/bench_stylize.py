@@ -24,7 +24,7 @@ from jaxstyle.presets import GATYS_STYLE_LAYERS
 IMAGES = Path(__file__).parent.parent / "tests" / "images"
 CONTENT, STYLE = IMAGES / "astronaut.jpg", IMAGES / "cafe_terrace.jpg"
 OPTIONS = ("--style-loss", "gram", "--padding", "zeros", "--tv-weight", "0", "--carry", "picture")
-OPTIONS += ("--style-layers", ",".join(GATYS_STYLE_LAYERS))
+OPTIONS += ("--optimizer", "adam", "--style-layers", ",".join(GATYS_STYLE_LAYERS))
 
 
 def paint_with_torch(output, size, steps):

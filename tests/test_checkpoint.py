@@ -21,7 +21,7 @@ def kept(folder):
     return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("optimizer", ["pyramid_adam", "lbfgs"])
 def test_killed_run_goes_on_to_the_same_picture(tmp_path, optimizer):
     flags = ["--steps", "100,200", "--optimizer", optimizer]
     assert stylize(tmp_path / "whole.png", *flags) == 0

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxstyle.optimize import averaged, init, make_optimizer, run, step
+from jaxstyle.optimize import averaged, init, make_optimizer, on_pyramid, run, step
 
 TARGET = jnp.linspace(0.2, 0.8, 4 * 5 * 3).reshape(4, 5, 3)
 START = jnp.full((4, 5, 3), 0.5)
@@ -70,6 +70,44 @@ def test_adam_step_by_hand():
     np.testing.assert_allclose(
         info.loss, np.sum((np.asarray(START) - np.asarray(TARGET)) ** 2), rtol=1e-5
     )
+
+
+def test_pyramid_moves_regions_faster_than_pixels():
+    target = jnp.full((24, 40, 3), 0.2).at[:, 20:].set(0.8)
+    far = lambda image: (jnp.mean((image - target) ** 2), {})
+    nearest = {}
+    for name in ("adam", "pyramid_adam"):
+        optimizer = make_optimizer(name, 0.01)
+        start = init(jnp.full(target.shape, 0.5), optimizer)
+        nearest[name] = run(far, optimizer, start, 15)[1].loss.min() / far(start.image)[0]
+    assert nearest["adam"] > 0.2
+    assert nearest["pyramid_adam"] < 0.02
+
+
+@pytest.mark.parametrize("shape", [(32, 48, 3), (37, 21, 3), (1, 1, 3)])
+def test_pyramid_adds_up_the_steps_of_its_levels(shape):
+    # The first step of sign descent moves every level by 1; enlarged flat maps stay flat.
+    optimizer = on_pyramid(optax.sign_sgd(1.0))
+    image = jnp.zeros(shape)
+    update, _ = optimizer.update(jnp.ones(shape), optimizer.init(image), image)
+    np.testing.assert_allclose(update, -5, rtol=1e-5)
+
+
+def test_pyramid_step_is_the_gradient_seen_through_every_level(random):
+    # With plain descent: Σ_k U_k U_kᵀ g, U_k the matrix of an enlargement. It is symmetric, and
+    # descends; level by level it equals matrices written out.
+    shape = (13, 18)
+    gradient = jnp.asarray(random.normal(size=(*shape, 1)), jnp.float32)
+    optimizer = on_pyramid(optax.sgd(1.0))
+    update, _ = optimizer.update(gradient, optimizer.init(gradient), gradient)
+    sizes = [(-(-shape[0] // 2**k), -(-shape[1] // 2**k)) for k in range(5)]
+    expected, up = np.zeros(13 * 18), np.eye(13 * 18)
+    for k, (h, w) in enumerate(sizes):
+        if k:
+            maps = jnp.eye(h * w).reshape(h, w, h * w)
+            up = up @ jax.image.resize(maps, (*sizes[k - 1], h * w), "linear").reshape(-1, h * w)
+        expected -= up @ (up.T @ np.asarray(gradient).ravel())
+    np.testing.assert_allclose(np.ravel(update), expected, atol=1e-3)
 
 
 def test_clamp_keeps_pixels_in_the_box():

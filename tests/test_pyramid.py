@@ -97,7 +97,7 @@ def test_the_average_becomes_the_next_level_and_starts_anew():
     assert after.samples == 1
 
 
-@pytest.mark.parametrize("name", ["adam", "lbfgs"])
+@pytest.mark.parametrize("name", ["adam", "pyramid_adam", "lbfgs"])
 def test_the_optimizer_starts_anew_at_a_new_size(name):
     optimizer = make_optimizer(name, 0.05)
     state, _ = run(bowl, optimizer, init(jnp.full((8, 8, 3), 0.5), optimizer), 3)

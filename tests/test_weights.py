@@ -2,7 +2,7 @@ import h5py
 import numpy as np
 import pytest
 
-from jaxstyle import load_weights
+from jaxstyle import features, load_weights
 from jaxstyle.errors import WeightsError, WriteError
 from jaxstyle.vgg19 import PARAM_SHAPES
 from jaxstyle.weights import read_weights, weights_path, write_weights
@@ -50,6 +50,24 @@ def test_embedded_file_says_where_it_came_from():
     assert set(leaves) == set(PARAM_SHAPES)
     assert attributes["license"] == "MIT"
     assert attributes["source_sha256"].startswith("804ca283")
+
+
+def test_filters_that_hardly_ever_fire_are_held_back(params, content):
+    norms = lambda leaves: np.linalg.norm(
+        np.reshape(leaves["kernel"], (-1, len(leaves["bias"]))), axis=0
+    )
+    stored = load_weights(limit=np.inf)
+    outlying = norms(stored["conv4_2"]) > 6 * np.median(norms(stored["conv4_2"]))
+    assert np.flatnonzero(outlying).tolist() == [291]
+    maps = [features(weights, content, ("conv4_2", "relu4_4")) for weights in (params, stored)]
+    ratio = float(params["conv4_2"]["bias"][291] / stored["conv4_2"]["bias"][291])
+    assert 0.1 < ratio < 0.2
+    # That map alone is another one, by one factor, and what comes after it the same.
+    expected = np.where(outlying, ratio, 1) * np.asarray(maps[1]["conv4_2"])
+    np.testing.assert_allclose(maps[0]["conv4_2"], expected, rtol=1e-3, atol=1e-3)
+    same = norms(stored["conv4_4"]) <= 6 * np.median(norms(stored["conv4_4"]))
+    found, expected = (np.asarray(m["relu4_4"])[..., same] for m in maps)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_path_goes_before_environment_before_embedded(tmp_path, monkeypatch):
