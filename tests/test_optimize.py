@@ -80,8 +80,8 @@ def test_pyramid_moves_regions_faster_than_pixels():
         optimizer = make_optimizer(name, 0.01)
         start = init(jnp.full(target.shape, 0.5), optimizer)
         nearest[name] = run(far, optimizer, start, 15)[1].loss.min() / far(start.image)[0]
-    assert nearest["adam"] > 0.2
-    assert nearest["pyramid_adam"] < 0.02
+    assert nearest["adam"] > 0.25
+    assert nearest["pyramid_adam"] < 0.05
 
 
 @pytest.mark.parametrize("shape", [(32, 48, 3), (37, 21, 3), (1, 1, 3)])
