@@ -117,9 +117,7 @@ def carry(
 
     An enlarged picture is smooth, and texture grows fastest where some is already: without
     noise, and the photograph's `detail`, a few spots are driven to splinters. The optimizer
-    starts anew. With `moments`, Adam's are carried along, as style-transfer-pytorch does: in a
-    short schedule smooth parts keep the small second moments of the coarser size, take large
-    steps, and burst into noise.
+    starts anew, but with `moments` Adam's are carried along, as style-transfer-pytorch does.
     """
     image = resize(averaged(state, decay=decay), shape) + detail
     image = add_noise(key, image, noise)

@@ -44,8 +44,8 @@ def schedules(size):
     return {
         "crowson": crowson,
         "default": long,
-        "default, faster": replace(long, learning_rate=0.05, average=0.95),
-        "default, three sizes": replace(long, min_size=size // 4, steps=(100, 100, 300)),
+        "default, faster": replace(long, learning_rate=0.03, average=0.95),
+        "default, on pixels": replace(long, optimizer="adam", learning_rate=0.02),
         "default, from AdaIN": replace(long, init="adain"),
         "default, L-BFGS": replace(long, optimizer="lbfgs", average=0.0),
     }
