@@ -19,7 +19,7 @@ CONFIG = StyleConfig(
     content_layers=("relu2_1",),
     style_layers=("relu1_1", "relu2_1"),
     style_weight=10,
-    learning_rate=0.02,
+    learning_rate=0.01,
     average=0.5,
     noise=0,
 )
@@ -61,7 +61,7 @@ def test_vmap_over_photographs_equals_one_by_one(params, content, style, result)
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "line_search"), [("adam", False), ("lbfgs", False), ("lbfgs", True)]
+    ("optimizer", "line_search"), [("pyramid_adam", False), ("lbfgs", False), ("lbfgs", True)]
 )
 def test_callback_does_not_change_the_picture(params, content, style, optimizer, line_search):
     config = dataclasses.replace(CONFIG, optimizer=optimizer, line_search=line_search)
@@ -159,7 +159,7 @@ def test_luminance_mode_keeps_the_photographs_chroma(params, content, style):
 
 
 def test_match_mode_keeps_the_photographs_mean_color_closer(params, content, style):
-    config = dataclasses.replace(CONFIG, color="match", style_weight=100, learning_rate=0.1)
+    config = dataclasses.replace(CONFIG, color="match", style_weight=100, learning_rate=0.02)
     red = style * np.array([1, 0.2, 0.2], np.float32)
     matched = stylize(params, content, red, config).image
     plain = stylize(params, content, red, dataclasses.replace(config, color="style")).image
