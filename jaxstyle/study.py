@@ -29,7 +29,7 @@ STYLE_SETS = (
 )
 """Sets of style layers to compare: fine to coarse, and the papers'."""
 # Of reconstructions, which have a long way from noise.
-_LEARNING_RATE = 0.05
+_LEARNING_RATE = 0.02
 
 
 class Panel(NamedTuple):

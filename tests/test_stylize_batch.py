@@ -41,7 +41,8 @@ def assert_equal(batch, expected):
         {"optimizer": "lbfgs", "line_search": True},
         {"init": "noise"},
         {"init": "statistics"},
-        {"init": "gray"},
+        # On pixels: gradients of coarse maps nearly cancel where all is gray.
+        {"init": "gray", "optimizer": "adam"},
         {"noise": 0.1},
         {"color": "luminance"},
         {"color": "match"},
