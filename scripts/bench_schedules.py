@@ -40,12 +40,11 @@ def schedules(size):
     default = replace(PRESETS["default"], size=size, **objective)
     # With steps to spare at the last level, to see when each is there.
     coarse = len(pyramid.levels((1, 1), default)) - 1
-    long = replace(default, steps=(*default.steps[:coarse], 300))
+    long = replace(default, steps=(*default.steps[:coarse], 400))
     return {
         "crowson": crowson,
         "default": long,
-        "default, faster": replace(long, learning_rate=0.03, average=0.95),
-        "default, on pixels": replace(long, optimizer="adam", learning_rate=0.02),
+        "default, on pixels": replace(long, optimizer="adam", learning_rate=0.05, average=0.97),
         "default, from AdaIN": replace(long, init="adain"),
         "default, L-BFGS": replace(long, optimizer="lbfgs", average=0.0),
     }
@@ -87,7 +86,7 @@ def main():
     parser = argparse.ArgumentParser(description="How soon schedules reach an objective.")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--pairs", type=int, default=len(PAIRS), help="how many pairs to paint")
-    parser.add_argument("--schedules", type=int, help="how many of the schedules, of six")
+    parser.add_argument("--schedules", type=int, help="how many of the schedules, of five")
     parser.add_argument("-o", "--output", type=Path, help="curves, as JSON")
     args = parser.parse_args()
     params = jaxstyle.load_weights(decoder=True)
