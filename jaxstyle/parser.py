@@ -116,7 +116,10 @@ def make_parser() -> Parser:
     score.add_argument("style", metavar="STYLE", type=Path, help="painting")
     score.add_argument("image", metavar="RESULT", type=Path, help="picture made of both")
     score.add_argument(
-        "--size", type=positive, default=512, metavar="N", help="long edge to compare at"
+        "--size",
+        type=positive,
+        metavar="N",
+        help="long edge to compare at (default: the picture's own, at most 512)",
     )
     score.add_argument("--weights", type=Path, metavar="FILE", help="VGG19 to use")
 

@@ -27,6 +27,9 @@ from jaxstyle.sources import check_proportions, read_style
 from jaxstyle.study import STYLE_SETS, Panel, one_program, paint_panels, reconstructions, sweep
 from jaxstyle.vgg19 import Params
 
+_SCORE_SIZE = 512
+"""Long edge at which larger pictures are scored, unless told otherwise."""
+
 
 def layers(args: argparse.Namespace, config: StyleConfig) -> ExitCode:
     """Paint a study and write it as one picture; interrupted, what there is of it.
@@ -113,11 +116,12 @@ def score(args: argparse.Namespace) -> ExitCode:
     Raises:
       ValueError: the picture is too small, or of other proportions than the photograph.
     """
-    content = _read_content(args.content, args.size)
-    height, width = content.shape[:2]
     image = images.read_image(args.image)
+    size = args.size or min(max(image.shape[:2]), _SCORE_SIZE)
+    content = _read_content(args.content, size)
+    height, width = content.shape[:2]
     check_proportions(args.image, image.shape, (height, width))
-    style = images.read_image(args.style, args.size, enlarge=False)
+    style = images.read_image(args.style, size, enlarge=False)
     use_compilation_cache()
     params = weights.load_weights(args.weights)
     found = jax.jit(metrics.score)(params, content, style, images.resize(image, (height, width)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import IMAGES
 
-from jaxstyle import metrics, read_image
+from jaxstyle import metrics, read_image, write_image
 from jaxstyle.cli import main
 from jaxstyle.metrics import score
 from jaxstyle.options import layers_of
@@ -104,3 +104,14 @@ def test_score_of_pictures_that_do_not_fit(capsys):
     files = [str(IMAGES / name) for name in ("chelsea.jpg", "cafe_terrace.jpg", "cafe_terrace.jpg")]
     assert main(["score", *files, "--size", "96"]) == 2
     assert "of other proportions than the picture" in capsys.readouterr().err
+
+
+def test_score_is_of_the_size_of_the_picture(tmp_path, capsys):
+    small = tmp_path / "small.png"
+    write_image(small, read_image(IMAGES / "chelsea.jpg", 96))
+    files = [str(IMAGES / "chelsea.jpg"), str(IMAGES / "cafe_terrace.jpg"), str(small)]
+    found = []
+    for size in ([], ["--size", "96"], ["--size", "128"]):
+        assert main(["score", *files, *size]) == 0
+        found.append(capsys.readouterr().out)
+    assert found[0] == found[1] != found[2]
