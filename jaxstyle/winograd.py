@@ -12,6 +12,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 _TILE = 4
+# Tiles up to which a product with a transposed kernel is the faster way round: with 512 channels
+# 2.4 ms for 4.3 with 16 tiles, 6.4 for 7.5 with 64, and slower from 256 on.
+_FEW_TILES = 64
 _BT = np.array(
     [
         [4, 0, -5, 0, 1, 0],
@@ -42,25 +45,53 @@ def convolve(
       u: the kernel, from `transform`.
       padding: what is around the maps, by its name in `jnp.pad`: zeros for `constant`.
     """
-    n, height, width, c = x.shape
-    down, across = -(-height // _TILE), -(-width // _TILE)
-    ends = [(1, _TILE * tiles + 3 - size) for tiles, size in ((down, height), (across, width))]
-    x = jnp.pad(x, ((0, 0), *ends, (0, 0)), mode=padding)
-    d = _overlapping(_overlapping(x, 1), 3).transpose(2, 4, 0, 1, 3, 5)
-    v = _matmul(_square(_BT, x), d.reshape(36, -1))
-    m = _matmul(v.reshape(36, -1, c), u)
-    y = _matmul(_square(_AT, x), m.reshape(36, -1)).reshape(_TILE, _TILE, n, down, across, -1)
-    y = y.transpose(2, 3, 0, 4, 1, 5).reshape(n, _TILE * down, _TILE * across, -1)
-    return y[:, :height, :width]
+    v = _matmul(_square(_BT, x), _split(x, padding))
+    m = _matmul(v.reshape(36, -1, x.shape[-1]), u)
+    y = _matmul(_square(_AT, x), m.reshape(36, -1))
+    return _joined(y, (*x.shape[:-1], u.shape[-1]))
 
 
 def convolve_transposed(
     y: Float[Array, "n h w d"], u: Float[Array, "36 c d"], padding: str = "constant"
 ) -> Float[Array, "n h w c"]:
-    """The transpose of `convolve`, step by step: with it comes the gradient of the maps."""
-    x = jax.ShapeDtypeStruct((*y.shape[:-1], u.shape[1]), y.dtype)
-    (x_bar,) = jax.linear_transpose(lambda x: convolve(x, u, padding), x)(y)
-    return x_bar
+    """The transpose of `convolve`, step by step: with it comes the gradient of the maps.
+
+    The products are written out: those that JAX transposes have their axes the other way
+    round, and turning them took a tenth of a step of the descent.
+    """
+    n, height, width, d = y.shape
+    tiles = n * -(-height // _TILE) * -(-width // _TILE)
+    split = jax.linear_transpose(
+        lambda tiled: _joined(tiled, y.shape), jax.ShapeDtypeStruct((16, tiles * d), y.dtype)
+    )
+    m = _matmul(_square(_AT, y).T, *split(y)).reshape(36, tiles, d)
+    if tiles <= _FEW_TILES:
+        # For few tiles reading the kernel is all, and it is read once if it is the left factor:
+        # XLA would swap the factors but for the barriers.
+        m = jax.lax.optimization_barrier(m.swapaxes(1, 2))
+        v = jax.lax.optimization_barrier(_matmul(u, m)).swapaxes(1, 2)
+    else:
+        v = _matmul(m, u.swapaxes(1, 2))
+    joined = jax.linear_transpose(
+        lambda x: _split(x, padding), jax.ShapeDtypeStruct((*y.shape[:-1], u.shape[1]), y.dtype)
+    )
+    (x,) = joined(_matmul(_square(_BT, y).T, v.reshape(36, -1)))
+    return x
+
+
+def _split(x: Array, padding: str) -> Array:
+    """Overlapping tiles of 6x6 inputs, `[36, tiles * c]`."""
+    ends = [(1, 3 + -size % _TILE) for size in x.shape[1:3]]
+    x = jnp.pad(x, ((0, 0), *ends, (0, 0)), mode=padding)
+    return _overlapping(_overlapping(x, 1), 3).transpose(2, 4, 0, 1, 3, 5).reshape(36, -1)
+
+
+def _joined(tiled: Array, shape: tuple[int, ...]) -> Array:
+    """Maps of the given shape from their tiles of 4x4 outputs, `[16, tiles * d]`."""
+    n, height, width, d = shape
+    down, across = -(-height // _TILE), -(-width // _TILE)
+    y = tiled.reshape(_TILE, _TILE, n, down, across, d).transpose(2, 3, 0, 4, 1, 5)
+    return y.reshape(n, _TILE * down, _TILE * across, d)[:, :height, :width]
 
 
 def _square(matrix: np.ndarray, like: Array) -> Array:
