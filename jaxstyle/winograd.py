@@ -6,6 +6,9 @@ two-sided products are products with Kronecker squares, of all tiles at once, an
 ∘ of all tiles, summed over channels, are 36 matrix products.
 """
 
+from collections.abc import Sequence
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,7 +48,7 @@ def convolve(
       u: the kernel, from `transform`.
       padding: what is around the maps, by its name in `jnp.pad`: zeros for `constant`.
     """
-    v = _matmul(_square(_BT, x), _split(x, padding))
+    v = jax.vmap(partial(_to_tiles, axis=2))(_to_tiles(_padded(x, padding), axis=1))
     m = _matmul(v.reshape(36, -1, x.shape[-1]), u)
     y = _matmul(_square(_AT, x), m.reshape(36, -1))
     return _joined(y, (*x.shape[:-1], u.shape[-1]))
@@ -56,34 +59,57 @@ def convolve_transposed(
 ) -> Float[Array, "n h w c"]:
     """The transpose of `convolve`, step by step: with it comes the gradient of the maps.
 
-    The products are written out: those that JAX transposes have their axes the other way
-    round, and turning them took a tenth of a step of the descent.
+    Written out: products that JAX transposes have their axes the other way round, and to turn
+    them took a tenth of a step of the descent.
     """
     n, height, width, d = y.shape
-    tiles = n * -(-height // _TILE) * -(-width // _TILE)
+    down, across = -(-height // _TILE), -(-width // _TILE)
+    tiles = n * down * across
     split = jax.linear_transpose(
         lambda tiled: _joined(tiled, y.shape), jax.ShapeDtypeStruct((16, tiles * d), y.dtype)
     )
     m = _matmul(_square(_AT, y).T, *split(y)).reshape(36, tiles, d)
     if tiles <= _FEW_TILES:
-        # For few tiles reading the kernel is all, and it is read once if it is the left factor:
-        # XLA would swap the factors but for the barriers.
+        # Then reading the kernel is most of the work, and as the left factor it is read in
+        # order. But for the barriers XLA would swap the factors.
         m = jax.lax.optimization_barrier(m.swapaxes(1, 2))
         v = jax.lax.optimization_barrier(_matmul(u, m)).swapaxes(1, 2)
     else:
         v = _matmul(m, u.swapaxes(1, 2))
-    joined = jax.linear_transpose(
-        lambda x: _split(x, padding), jax.ShapeDtypeStruct((*y.shape[:-1], u.shape[1]), y.dtype)
-    )
-    (x,) = joined(_matmul(_square(_BT, y).T, v.reshape(36, -1)))
-    return x
+    v = v.reshape(6, 6, n, down, across, -1)
+    d_bar = _from_tiles(jax.vmap(partial(_from_tiles, axis=2))(v), axis=1)
+    x = jax.ShapeDtypeStruct((n, height, width, v.shape[-1]), y.dtype)
+    (x_bar,) = jax.linear_transpose(lambda x: _padded(x, padding), x)(d_bar)
+    return x_bar
 
 
-def _split(x: Array, padding: str) -> Array:
-    """Overlapping tiles of 6x6 inputs, `[36, tiles * c]`."""
-    ends = [(1, 3 + -size % _TILE) for size in x.shape[1:3]]
-    x = jnp.pad(x, ((0, 0), *ends, (0, 0)), mode=padding)
-    return _overlapping(_overlapping(x, 1), 3).transpose(2, 4, 0, 1, 3, 5).reshape(36, -1)
+def _padded(x: Array, padding: str) -> Array:
+    """Maps with one more line in front, and behind as many as the last tile sees."""
+    ends = [(1, _TILE - 1 + -size % _TILE) for size in x.shape[1:3]]
+    return jnp.pad(x, ((0, 0), *ends, (0, 0)), mode=padding)
+
+
+def _to_tiles(x: Array, axis: int) -> Array:
+    """Bᵀ d along an axis of 4 (t + 1) lines, `[6, ..., t, ...]`: d is four lines and the next two."""
+    x = x.reshape(*x.shape[:axis], -1, _TILE, *x.shape[axis + 1 :])
+    own = jax.lax.slice_in_dim(x, 0, -1, axis=axis)
+    near = jax.lax.slice_in_dim(x, 1, None, axis=axis)
+    lines = [own.take(i, axis + 1) for i in range(_TILE)] + [near.take(i, axis + 1) for i in (0, 1)]
+    return jnp.stack(_sums(_BT, lines))
+
+
+def _from_tiles(v: Array, axis: int) -> Array:
+    """The transpose of `_to_tiles`: B v along an axis, tiles added where they overlap."""
+    lines = _sums(_BT.T, list(v))
+
+    def laid(lines: Sequence[Array], first: int) -> Array:
+        x = jnp.stack(lines, axis + 1)
+        ends = [(0, 0)] * x.ndim
+        ends[axis : axis + 2] = [(first, 1 - first), (0, _TILE - len(lines))]
+        return jnp.pad(x, ends)
+
+    x = laid(lines[:_TILE], 0) + laid(lines[_TILE:], 1)
+    return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
 
 
 def _joined(tiled: Array, shape: tuple[int, ...]) -> Array:
@@ -94,18 +120,14 @@ def _joined(tiled: Array, shape: tuple[int, ...]) -> Array:
     return y.reshape(n, _TILE * down, _TILE * across, d)[:, :height, :width]
 
 
+def _sums(matrix: np.ndarray, parts: Sequence[Array]) -> list[Array]:
+    """Product of a small matrix with a column of arrays, as sums, which are part of another loop."""
+    return [sum(float(w) * part for w, part in zip(row, parts) if w) for row in matrix]
+
+
 def _square(matrix: np.ndarray, like: Array) -> Array:
     return jnp.asarray(np.kron(matrix, matrix), like.dtype)
 
 
 def _matmul(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, precision="highest")
-
-
-def _overlapping(x: Array, axis: int) -> Array:
-    """An axis of t + 1 tiles of four lines as t of six: each with the next one's first two."""
-    shape = x.shape
-    x = x.reshape(*shape[:axis], -1, _TILE, *shape[axis + 1 :])
-    own = jax.lax.slice_in_dim(x, 0, -1, axis=axis)
-    near = jax.lax.slice_in_dim(x, 1, None, axis=axis)
-    return jnp.concatenate([own, jax.lax.slice_in_dim(near, 0, 2, axis=axis + 1)], axis=axis + 1)
