@@ -90,7 +90,7 @@ def _padded(x: Array, padding: str) -> Array:
 
 
 def _to_tiles(x: Array, axis: int) -> Array:
-    """Bᵀ d along an axis of 4 (t + 1) lines, `[6, ..., t, ...]`: d is four lines and the next two."""
+    """Bᵀ d along an axis of 4 (t + 1) lines, `[6, ..., t, ...]`; d is four lines and two more."""
     x = x.reshape(*x.shape[:axis], -1, _TILE, *x.shape[axis + 1 :])
     own = jax.lax.slice_in_dim(x, 0, -1, axis=axis)
     near = jax.lax.slice_in_dim(x, 1, None, axis=axis)
@@ -121,8 +121,8 @@ def _joined(tiled: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _sums(matrix: np.ndarray, parts: Sequence[Array]) -> list[Array]:
-    """Product of a small matrix with a column of arrays, as sums, which are part of another loop."""
-    return [sum(float(w) * part for w, part in zip(row, parts) if w) for row in matrix]
+    """Product of a small matrix with a column of arrays, as sums that XLA fuses into one loop."""
+    return [sum(float(w) * part for w, part in zip(row, parts, strict=True) if w) for row in matrix]
 
 
 def _square(matrix: np.ndarray, like: Array) -> Array:
