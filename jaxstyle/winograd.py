@@ -7,7 +7,7 @@ two-sided products are products with Kronecker squares, of all tiles at once, an
 """
 
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -122,7 +122,8 @@ def _joined(tiled: Array, shape: tuple[int, ...]) -> Array:
 
 def _sums(matrix: np.ndarray, parts: Sequence[Array]) -> list[Array]:
     """Product of a small matrix with a column of arrays, as sums that XLA fuses into one loop."""
-    return [sum(float(w) * part for w, part in zip(row, parts, strict=True) if w) for row in matrix]
+    terms = ([float(w) * x for w, x in zip(row, parts, strict=True) if w] for row in matrix)
+    return [reduce(jnp.add, row) for row in terms]
 
 
 def _square(matrix: np.ndarray, like: Array) -> Array:

@@ -10,8 +10,8 @@ from jax.test_util import check_grads
 from jaxstyle import winograd
 from jaxstyle.conv import conv3x3
 
-# Multiples of a tile and not, smaller than a tile, a batch.
-SHAPES = [(1, 8, 12), (1, 9, 7), (2, 5, 6), (1, 2, 1), (3, 4, 4)]
+# Multiples of a tile and not, smaller than a tile, a batch, many tiles.
+SHAPES = [(1, 8, 12), (1, 9, 7), (2, 5, 6), (1, 2, 1), (3, 4, 4), (2, 30, 33)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
