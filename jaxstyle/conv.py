@@ -79,7 +79,8 @@ def _backward(
         turned = jnp.flip(kernel, axis=(0, 1)).swapaxes(2, 3)
         x_bar: jax.Array = _conv(cotangent, turned, None, "zeros")
     else:
-        x_bar = winograd.convolve_transposed(cotangent, transformed, _MODES[padding])
+        x_bar = winograd.convolve_transposed(cotangent, transformed)
+        x_bar = _folded(_folded(x_bar, 1, padding), 2, padding)
     if padding != "zeros" and transformed is None:
         near = _NEAR[padding]
         seen = jax.linear_transpose(
@@ -99,7 +100,8 @@ def _convolve(
     x: jax.Array, kernel: jax.Array, transformed: jax.Array | None, padding: _Filled
 ) -> jax.Array:
     if transformed is not None:
-        return winograd.convolve(x, transformed, _MODES[padding])
+        padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=_MODES[padding])
+        return winograd.convolve(padded, transformed)
     layout = ("NHWC", "HWIO", "NHWC")
     y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
     if padding == "zeros":
@@ -124,6 +126,17 @@ def _add_to_border(x: jax.Array, near: int, lines: Lines) -> jax.Array:
         for at, line in ((near, first), (x.shape[axis] - 1 - near, last)):
             x += jnp.where(index == at, jnp.expand_dims(line, axis), 0)
     return x
+
+
+def _folded(x: jax.Array, axis: int, padding: _Filled) -> jax.Array:
+    """The transpose of padding an axis by one line at both ends."""
+    first, inside, last = jnp.split(x, (1, x.shape[axis] - 1), axis=axis)
+    if padding == "zeros":
+        return inside
+    index = jax.lax.broadcasted_iota(jnp.int32, inside.shape, axis)
+    near = _NEAR[padding]
+    inside += jnp.where(index == near, first, 0)
+    return inside + jnp.where(index == inside.shape[axis] - 1 - near, last, 0)
 
 
 def _seen(border: Lines, kernel: jax.Array, padding: _Filled) -> Lines:

@@ -39,7 +39,7 @@ AnyArray = Array | np.ndarray
 _AVERAGE_SCALE = 1.43
 # Channels in times channels out from which on Winograd's convolution is faster on a CPU: from
 # conv2_1 on. In conv1_2 its transforms take longer than the multiplications it saves.
-_WINOGRAD_FROM = 64 * 128
+_WINOGRAD_FROM = 128 * 128
 
 
 PARAM_SHAPES: dict[str, dict[str, tuple[int, ...]]] = {"color": {"kernel": (3, 3), "bias": (3,)}}

@@ -38,25 +38,24 @@ def transform(kernel: Float[Array, "3 3 c d"]) -> Float[Array, "36 c d"]:
     return jnp.einsum("kab,abcd->kcd", g, kernel, precision="highest")
 
 
-def convolve(
-    x: Float[Array, "n h w c"], u: Float[Array, "36 c d"], padding: str = "constant"
-) -> Float[Array, "n h w d"]:
-    """Cross-correlation of maps with a transformed kernel.
-
-    Args:
-      x: the maps.
-      u: the kernel, from `transform`.
-      padding: what is around the maps, by its name in `jnp.pad`: zeros for `constant`.
-    """
-    v = jax.vmap(partial(_to_tiles, axis=2))(_to_tiles(_padded(x, padding), axis=1))
-    m = _matmul(v.reshape(36, -1, x.shape[-1]), u)
+@jax.jit
+def convolve(x: Float[Array, "n h+2 w+2 c"], u: Float[Array, "36 c d"]) -> Float[Array, "n h w d"]:
+    """Cross-correlation of maps with a kernel from `transform`, where the maps cover it."""
+    n, height, width, c = x.shape
+    height, width = height - 2, width - 2
+    # The last tile sees two lines more than it covers; four make a tile of the axis.
+    ends = [(0, 2 + -size % _TILE) for size in (height, width)]
+    x = jnp.pad(x, ((0, 0), *ends, (0, 0)))
+    v = jax.vmap(partial(_to_tiles, axis=2))(_to_tiles(x, axis=1))
+    m = _matmul(v.reshape(36, -1, c), u)
     y = _matmul(_square(_AT, x), m.reshape(36, -1))
-    return _joined(y, (*x.shape[:-1], u.shape[-1]))
+    return _joined(y, (n, height, width, u.shape[-1]))
 
 
+@jax.jit
 def convolve_transposed(
-    y: Float[Array, "n h w d"], u: Float[Array, "36 c d"], padding: str = "constant"
-) -> Float[Array, "n h w c"]:
+    y: Float[Array, "n h w d"], u: Float[Array, "36 c d"]
+) -> Float[Array, "n h+2 w+2 c"]:
     """The transpose of `convolve`, step by step: with it comes the gradient of the maps.
 
     Written out: products that JAX transposes have their axes the other way round, and to turn
@@ -77,16 +76,8 @@ def convolve_transposed(
     else:
         v = _matmul(m, u.swapaxes(1, 2))
     v = v.reshape(6, 6, n, down, across, -1)
-    d_bar = _from_tiles(jax.vmap(partial(_from_tiles, axis=2))(v), axis=1)
-    x = jax.ShapeDtypeStruct((n, height, width, v.shape[-1]), y.dtype)
-    (x_bar,) = jax.linear_transpose(lambda x: _padded(x, padding), x)(d_bar)
-    return x_bar
-
-
-def _padded(x: Array, padding: str) -> Array:
-    """Maps with one more line in front, and behind as many as the last tile sees."""
-    ends = [(1, _TILE - 1 + -size % _TILE) for size in x.shape[1:3]]
-    return jnp.pad(x, ((0, 0), *ends, (0, 0)), mode=padding)
+    x = _from_tiles(jax.vmap(partial(_from_tiles, axis=2))(v), axis=1)
+    return x[:, : height + 2, : width + 2]
 
 
 def _to_tiles(x: Array, axis: int) -> Array:
@@ -94,7 +85,8 @@ def _to_tiles(x: Array, axis: int) -> Array:
     x = x.reshape(*x.shape[:axis], -1, _TILE, *x.shape[axis + 1 :])
     own = jax.lax.slice_in_dim(x, 0, -1, axis=axis)
     near = jax.lax.slice_in_dim(x, 1, None, axis=axis)
-    lines = [own.take(i, axis + 1) for i in range(_TILE)] + [near.take(i, axis + 1) for i in (0, 1)]
+    line = partial(jax.lax.index_in_dim, axis=axis + 1, keepdims=False)
+    lines = [line(own, i) for i in range(_TILE)] + [line(near, i) for i in (0, 1)]
     return jnp.stack(_sums(_BT, lines))
 
 
