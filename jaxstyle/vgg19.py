@@ -37,8 +37,8 @@ AnyArray = Array | np.ndarray
 # photographs and paintings needed 1.36 to 1.50 for each pooling. style-transfer-pytorch
 # takes 2, which lets it grow fourfold.
 _AVERAGE_SCALE = 1.43
-# Channels in times channels out from which on Winograd's convolution is faster on a CPU: from
-# conv2_1 on. In conv1_2 its transforms take longer than the multiplications it saves.
+# Channels in times channels out from which on Winograd's convolution is clearly faster on a CPU:
+# from conv2_2 on. In conv2_1 it gains little, and takes more memory.
 _WINOGRAD_FROM = 128 * 128
 
 
@@ -173,7 +173,7 @@ def transform_kernels(params: Params, layers: Sequence[str], conv: WhichConv = "
     """The same weights, in the form in which `features` is fastest where the program runs.
 
     For loops: the features stay the same up to rounding, but on a CPU all convolutions from
-    conv2_1 on are then Winograd's, the deepest in half the time. The transformed kernels are a
+    conv2_2 on are then Winograd's, the deepest in half the time. The transformed kernels are a
     leaf `winograd` beside `kernel`, four times its size: 200 MiB up to relu5_1. Elsewhere the
     weights come back as they are.
 

@@ -39,8 +39,10 @@ def transform(kernel: Float[Array, "3 3 c d"]) -> Float[Array, "36 c d"]:
 
 
 @jax.jit
-def convolve(x: Float[Array, "n h+2 w+2 c"], u: Float[Array, "36 c d"]) -> Float[Array, "n h w d"]:
-    """Cross-correlation of maps with a kernel from `transform`, where the maps cover it."""
+def convolve(
+    x: Float[Array, "n h_in w_in c"], u: Float[Array, "36 c d"]
+) -> Float[Array, "n h_out w_out d"]:
+    """Cross-correlation of maps with a kernel from `transform`, wherever they cover it."""
     n, height, width, c = x.shape
     height, width = height - 2, width - 2
     # The last tile sees two lines more than it covers; four make a tile of the axis.

@@ -14,22 +14,17 @@ from jaxstyle.conv import conv3x3
 SHAPES = [(1, 8, 12), (1, 9, 7), (2, 5, 6), (1, 2, 1), (3, 4, 4), (2, 30, 33)]
 
 
+@pytest.mark.parametrize("padding", ["zeros", "edge", "reflect"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_it_is_the_convolution(random, shape):
-    x, kernel = arrays(random, (*shape, 5), (3, 3, 5, 6))
-    expected = conv3x3(x, kernel, jnp.zeros(6))
-    found = winograd.convolve(x, winograd.transform(kernel))
-    np.testing.assert_allclose(found, expected, atol=2e-5 * float(jnp.abs(expected).max()))
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_its_transpose_is_the_gradient_of_the_maps(random, shape):
+def test_it_is_the_convolution_and_its_transpose_the_gradient(random, shape, padding):
+    if padding == "reflect" and 1 in shape[1:]:
+        shape = (*shape[:2], 2)
     x, kernel, y = arrays(random, (*shape, 5), (3, 3, 5, 6), (*shape, 6))
-    u = winograd.transform(kernel)
-    _, vjp = jax.vjp(lambda x: conv3x3(x, kernel, jnp.zeros(6)), x)
-    (expected,) = vjp(y)
-    found = winograd.convolve_transposed(y, u)
-    np.testing.assert_allclose(found, expected, atol=2e-5 * float(jnp.abs(expected).max()))
+    conv = partial(conv3x3, kernel=kernel, bias=jnp.zeros(6), padding=padding)
+    expected, vjp = jax.vjp(conv, x)
+    found, found_vjp = jax.vjp(partial(conv, transformed=winograd.transform(kernel)), x)
+    for a, b in ((found, expected), (*found_vjp(y), *vjp(y))):
+        np.testing.assert_allclose(a, b, atol=2e-5 * float(jnp.abs(b).max()))
 
 
 def apply(function, *arrays):
@@ -49,5 +44,5 @@ def test_it_is_differentiable_to_any_order(random):
 def test_rounding_stays_small_at_the_network_s_depth(random):
     x, kernel = arrays(random, (1, 32, 32, 256), (3, 3, 256, 256))
     expected = conv3x3(x, kernel, jnp.zeros(256))
-    found = winograd.convolve(x, winograd.transform(kernel))
+    found = conv3x3(x, kernel, jnp.zeros(256), transformed=winograd.transform(kernel))
     assert jnp.linalg.norm(found - expected) < 1e-5 * jnp.linalg.norm(expected)
