@@ -1,9 +1,10 @@
 """The 3x3 convolution by Winograd's F(4x4, 3x3), with a quarter of the multiplications.
 
 Lavin and Gray (2015), "Fast Algorithms for Convolutional Neural Networks", sections 4 and 5. A tile
-of 4x4 outputs sees 6x6 inputs d: Y = Aᵀ [(G g Gᵀ) ∘ (Bᵀ d B)] A for a kernel g. The
-two-sided products are products with Kronecker squares, of all tiles at once, and the products
-∘ of all tiles, summed over channels, are 36 matrix products.
+of 4x4 outputs sees 6x6 inputs d: Y = Aᵀ [(G g Gᵀ) ∘ (Bᵀ d B)] A for a kernel g. The products ∘
+of all tiles, summed over channels, are 36 matrix products. Bᵀ d B is written as sums along each
+axis, which XLA fuses with the taking apart of the tiles; G's and A's two-sided products are
+products with Kronecker squares, of all tiles at once.
 """
 
 from collections.abc import Sequence
