@@ -38,7 +38,7 @@ AnyArray = Array | np.ndarray
 # takes 2, which lets it grow fourfold.
 _AVERAGE_SCALE = 1.43
 # Channels in times channels out from which on Winograd's convolution is clearly faster on a CPU:
-# from conv2_2 on. In conv2_1 it gains little, and takes more memory.
+# from conv2_2 on. In conv2_1 it gains little.
 _WINOGRAD_FROM = 128 * 128
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 _TILE = 4
 # Tiles up to which a product with a transposed kernel is the faster way round: with 512 channels
-# 2.4 ms for 4.3 with 16 tiles, 6.4 for 7.5 with 64, and slower from 256 on.
+# 2.4 ms for 4.3 with 16 tiles, 6.4 for 7.5 with 64, and no faster from 256 on.
 _FEW_TILES = 64
 _BT = np.array(
     [
@@ -62,7 +62,7 @@ def convolve_transposed(
     """The transpose of `convolve`, step by step: with it comes the gradient of the maps.
 
     Written out: products that JAX transposes have their axes the other way round, and to turn
-    them took a tenth of a step of the descent.
+    them took a tenth of a step under `vmap`.
     """
     n, height, width, d = y.shape
     down, across = -(-height // _TILE), -(-width // _TILE)
