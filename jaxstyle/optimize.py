@@ -28,6 +28,10 @@ LBFGS_HISTORY = 10
 # Levels of the pyramid that `pyramid_adam` descends; STROTSS has 5, NNST 8.
 PYRAMID_LEVELS = 5
 
+# The iterate k weighs k³ in `on_average`: the last quarter of them is most of the average. Powers from
+# 2 to 6 gave pictures whose losses were within 0.3 %.
+AVERAGE_POWER = 3
+
 
 class State(NamedTuple):
     """What a descent carries from step to step.
@@ -62,15 +66,17 @@ def make_optimizer(
     """Optimizer by the name it has in `StyleConfig`; the learning rate may be traced.
 
     `adam` has β = (0.9, 0.99), as style-transfer-pytorch: a second moment that
-    forgets in 100 steps suits schedules of a few hundred. `pyramid_adam` is the same with
-    Nesterov's momentum (Dozat 2016), `on_pyramid`. `lbfgs` remembers
+    forgets in 100 steps suits schedules of a few hundred. `pyramid_adam` is the same
+    `on_pyramid`, with `on_average` in place of the momentum. `lbfgs` remembers
     10 pairs and takes the whole quasi-Newton step, as the peers do, or with
     `line_search` the length that fulfils the strong Wolfe conditions; it does without
     a learning rate.
     """
-    if name in ("adam", "pyramid_adam"):
-        adam = optax.adam(learning_rate, b2=0.99, nesterov=name == "pyramid_adam")
-        return optax.with_extra_args_support(on_pyramid(adam) if name == "pyramid_adam" else adam)
+    if name == "adam":
+        return optax.with_extra_args_support(optax.adam(learning_rate, b2=0.99))
+    if name == "pyramid_adam":
+        adam = optax.rmsprop(learning_rate, 0.99, eps_in_sqrt=False, bias_correction=True)
+        return optax.with_extra_args_support(on_average(on_pyramid(adam)))
     if line_search:
         return optax.lbfgs(memory_size=LBFGS_HISTORY)
     direction = _with_positive_curvature(optax.scale_by_lbfgs(memory_size=LBFGS_HISTORY))
@@ -105,6 +111,36 @@ def on_pyramid(optimizer: optax.GradientTransformation) -> optax.GradientTransfo
         (gradients,) = jax.linear_transpose(collapse, maps)(updates)
         steps, state = optimizer.update(gradients, state, maps)
         return collapse(steps), state
+
+    return optax.GradientTransformation(init, update)
+
+
+class OnAverage(NamedTuple):
+    """What `on_average` carries: the optimizer's own iterate and state, and steps so far."""
+
+    iterate: Any
+    optimizer: Any
+    count: Int[Array, ""]
+
+
+def on_average(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """An optimizer whose gradients are taken at the average of its iterates, which is the picture.
+
+    x ← x + c (z - x) after each of the optimizer's own steps of z, c = 4 / (k + 4) at step k.
+    The steps of z may be several times as long as those of an average taken afterwards, and no
+    schedule need shorten them: Defazio et al. (2024), "The Road Less Scheduled", with β = 1
+    (primal averaging, Defazio 2020), and weights by Shamir and Zhang (2013).
+    """
+
+    def init(params):
+        return OnAverage(params, optimizer.init(params), jnp.zeros((), jnp.int32))
+
+    def update(updates, state, params=None):
+        steps, inner = optimizer.update(updates, state.optimizer, state.iterate)
+        iterate = optax.apply_updates(state.iterate, steps)
+        share = (AVERAGE_POWER + 1) / (state.count + AVERAGE_POWER + 1)
+        towards = jax.tree.map(lambda z, x: share * (z - x), iterate, params)
+        return towards, OnAverage(iterate, inner, state.count + 1)
 
     return optax.GradientTransformation(init, update)
 

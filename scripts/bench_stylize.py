@@ -3,7 +3,7 @@
     pip install '.[bench]' && python scripts/bench_stylize.py
 
 Both do the same steps: coarse to fine, Adam, Gatys' objective (relu4_2, Gram matrices of
-relu1_1 to relu5_1), averaged iterates, pixels kept in [0, 1]. jaxstyle runs twice: with nothing
+relu1_1 to relu5_1), pixels kept in [0, 1]. jaxstyle runs twice: with nothing
 compiled before, and with the programs of the first run on the disk; and once without
 Winograd's kernels, which takes less memory.
 """
@@ -62,15 +62,13 @@ def paint_with_torch(output, size, steps):
         noise = torch.randn(start.shape, generator=generator, device=device)
         x = (start + config.noise * noise).clamp(0, 1).requires_grad_()
         optimizer = torch.optim.Adam([x], config.learning_rate)
-        average = torch.zeros_like(x)
         for _ in range(count):
             optimizer.zero_grad()
             objective(x).backward()
             optimizer.step()
             with torch.no_grad():
                 x.clamp_(0, 1)
-                average.lerp_(x, 1 - config.average)
-        picture = (average / (1 - config.average**count)).detach()
+        picture = x.detach()
     jaxstyle.write_image(output, picture.cpu().numpy())
 
 

@@ -264,6 +264,8 @@ def test_too_little_memory_for_one_fails_it(folders, monkeypatch):
 
 
 def test_several_devices_share_a_batch(folders):
+    for other_shape in ("p1.png", "p3.png"):
+        (folders / "photos" / other_shape).unlink()
     assert main(argv(folders, "--batch-size", "1")) == 0
     env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     command = [sys.executable, "-m", "jaxstyle.cli", *argv(folders, out="two")]
@@ -361,8 +363,10 @@ def test_errors_of_inputs_and_outputs_have_their_codes(folders, capsys):
 
 
 def test_a_picture_too_small_for_its_layers_fails_alone(folders):
+    for other_shape in ("p1.png", "p3.png"):
+        (folders / "photos" / other_shape).unlink()
     picture(folders / "photos" / "thin.png", (16, 300), 5)
-    assert main(argv(folders, "--content-layers", "relu4_2")) == 7
+    assert main(argv(folders, "--content-layers", "relu3_1")) == 7
     failed = {name for name, r in records(folders).items() if r["status"] == "failed"}
     assert failed == {"thin_s.png", "thin_t.png"}
     assert "its layers need both sides at least" in records(folders)["thin_s.png"]["error"]

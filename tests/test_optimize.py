@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxstyle.optimize import averaged, init, make_optimizer, on_pyramid, run, step
+from jaxstyle.optimize import averaged, init, make_optimizer, on_average, on_pyramid, run, step
 
 TARGET = jnp.linspace(0.2, 0.8, 4 * 5 * 3).reshape(4, 5, 3)
 START = jnp.full((4, 5, 3), 0.5)
@@ -82,6 +82,22 @@ def test_pyramid_moves_regions_faster_than_pixels():
         nearest[name] = run(far, optimizer, start, 15)[1].loss.min() / far(start.image)[0]
     assert nearest["adam"] > 0.25
     assert nearest["pyramid_adam"] < 0.05
+
+
+def test_gradients_are_those_of_the_average_of_the_iterates():
+    optimizer = optax.with_extra_args_support(on_average(optax.sgd(0.1)))
+    state = init(START, optimizer)
+    iterate, target = np.asarray(START, np.float64), np.asarray(TARGET, np.float64)
+    picture, iterates = iterate, []
+    for count in range(6):
+        state, _ = step(bowl, optimizer, state, clamp=False)
+        iterate = iterate - 0.1 * 2 * (picture - target)
+        iterates.append(iterate)
+        # Weights (k + 1)(k + 2)(k + 3), k³ in the long run.
+        weights = [(k + 1) * (k + 2) * (k + 3) for k in range(count + 1)]
+        picture = np.average(iterates, axis=0, weights=weights)
+        np.testing.assert_allclose(state.image, picture, rtol=1e-5)
+    np.testing.assert_allclose(state.optimizer.iterate, iterate, rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(32, 48, 3), (37, 21, 3), (1, 1, 3)])
