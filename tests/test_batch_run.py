@@ -38,6 +38,9 @@ FLAGS = [
     "relu1_2",
     "--style-layers",
     "relu1_1",
+    # Rounding decides where gradients are next to nothing; a long step would make it visible.
+    "--learning-rate",
+    "0.002",
 ]
 
 

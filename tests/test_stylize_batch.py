@@ -8,10 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import assert_same_picture
-from test_transfer import CONFIG
+from test_transfer import CONFIG as LONG_STEPS
 
 from jaxstyle import stylize, stylize_batch
 from jaxstyle.programs import advance
+
+# The first step goes by the gradient's sign, on every level of a pyramid. Where that is a matter of
+# rounding, a whole region differs by twice the step: short ones stay below what is told apart.
+CONFIG = dataclasses.replace(LONG_STEPS, learning_rate=0.002)
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +181,7 @@ random = np.random.default_rng(0)
 contents = random.random((4, 32, 48, 3)).astype(np.float32)
 style = random.random((32, 32, 3)).astype(np.float32)
 config = StyleConfig(size=48, min_size=24, steps=(3, 2), content_layers=("relu2_1",),
-                     style_layers=("relu1_1",))
+                     style_layers=("relu1_1",), learning_rate=0.002)
 mesh = jax.make_mesh((4,), ("batch",))
 spread = stylize_batch(params, contents, style, config, sharding=NamedSharding(mesh, P("batch")))
 whole = stylize_batch(params, contents, style, config)
