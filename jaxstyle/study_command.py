@@ -52,10 +52,11 @@ def layers(args: argparse.Namespace, config: StyleConfig) -> ExitCode:
     if args.reconstructions:
         heads = [(content, args.content.name), (style, args.style.name)]
         rows = [*reconstructions(config), *rows]
-    # In place of pictures to come, and of their scores.
+    # In place of pictures to come, and, as wide as they will be, of their scores.
     blank, unknown = np.ones_like(content), metrics.Scores(*jnp.zeros(len(metrics.MEANINGS)))
-    cells = [[(blank, _text(panel, unknown)) for panel in row] for row in rows]
-    images.check_picture(args.output, _grid(heads, cells).shape[:2])
+    scored = [[(blank, _text(panel, unknown)) for panel in row] for row in rows]
+    images.check_picture(args.output, _grid(heads, scored).shape[:2])
+    cells = [[(blank, panel.label) for panel in row] for row in rows]
     use_compilation_cache()
     weights_id = file_id(weights.weights_path(args.weights))
     origin = provenance(args.command, config, input_ids(inputs), weights_id)
