@@ -16,7 +16,7 @@ import types
 
 import numpy as np
 import pytest
-from conftest import assert_same_picture
+from conftest import SHORT_STEP, assert_same_picture
 from PIL import Image
 
 import jaxstyle.batch.run
@@ -38,9 +38,8 @@ FLAGS = [
     "relu1_2",
     "--style-layers",
     "relu1_1",
-    # Rounding decides where gradients are next to nothing; a long step would make it visible.
     "--learning-rate",
-    "0.002",
+    str(SHORT_STEP),
 ]
 
 

@@ -1,9 +1,10 @@
+import dataclasses
 import json
 import signal
 
 import numpy as np
 import pytest
-from conftest import IMAGES, assert_same_picture
+from conftest import IMAGES, SHORT_STEP, assert_same_picture
 from PIL import Image
 
 import jaxstyle.study_command
@@ -32,6 +33,10 @@ def test_pictures_of_a_study_are_those_made_alone(params, content, style, at_onc
     (row,) = sweep(CONFIG, [{"relu1_1": 1.0}], (3.0,))
     known = [panel for panel in reconstructions(CONFIG)[0] if panel.label == "relu2_2"]
     panels = [*row, *known, *sweep(CONFIG, [{"relu2_1": 1.0, "relu3_1": 1.0}], (5.0,))[0]]
+    panels = [
+        panel._replace(config=dataclasses.replace(panel.config, learning_rate=SHORT_STEP))
+        for panel in panels
+    ]
     made = list(paint_panels(params, content, style, panels, at_once=at_once))
     assert [scores is None for _, scores in made] == [False, True, False]
     alone = [

@@ -7,15 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import assert_same_picture
+from conftest import SHORT_STEP, assert_same_picture
 from test_transfer import CONFIG as LONG_STEPS
 
 from jaxstyle import stylize, stylize_batch
 from jaxstyle.programs import advance
 
-# The first step goes by the gradient's sign, on every level of a pyramid. Where that is a matter of
-# rounding, a whole region differs by twice the step: short ones stay below what is told apart.
-CONFIG = dataclasses.replace(LONG_STEPS, learning_rate=0.002)
+CONFIG = dataclasses.replace(LONG_STEPS, learning_rate=SHORT_STEP)
 
 
 @pytest.fixture(scope="module")
