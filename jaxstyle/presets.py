@@ -61,7 +61,6 @@ PRESETS: dict[str, StyleConfig] = {
         steps=(500,),
         optimizer="lbfgs",
         line_search=True,
-        average=0.0,
         init="noise",
         style_layers=dict.fromkeys(GATYS_STYLE_LAYERS, 1.0),
         style_loss="gram",

@@ -46,7 +46,7 @@ def schedules(size):
         "default": long,
         "default, on pixels": replace(long, optimizer="adam", learning_rate=0.05, average=0.97),
         "default, from AdaIN": replace(long, init="adain"),
-        "default, L-BFGS": replace(long, optimizer="lbfgs", average=0.0),
+        "default, L-BFGS": replace(long, optimizer="lbfgs"),
     }
 
 

@@ -50,7 +50,7 @@ def test_pictures_of_a_study_are_those_made_alone(params, content, style, at_onc
 
 def test_scores_are_of_the_picture_itself(params, style):
     photograph = np.asarray(Image.open(PHOTO).resize((64, 48)), np.float32) / 255
-    config = StyleConfig(size=64, steps=(1,), noise=0, average=0, learning_rate=1e-4)
+    config = StyleConfig(size=64, steps=(1,), noise=0, learning_rate=1e-4)
     ((_, scores),) = paint_panels(params, photograph, style, [Panel("", config, scored=True)])
     assert scores.content < 0.01
 

@@ -187,7 +187,7 @@ def test_texture_needs_no_photograph_and_has_the_proportions_asked_for(params, s
 
 @pytest.mark.slow
 def test_reconstruction_from_a_shallow_layer_is_the_picture(params, content):
-    config = StyleConfig(size=48, steps=(200,), tv_weight=0, optimizer="lbfgs", average=0)
+    config = StyleConfig(size=48, steps=(200,), tv_weight=0, optimizer="lbfgs")
     result = reconstruct(params, content, ("conv1_1",), config)
     assert np.abs(np.asarray(result.image) - content).mean() < 0.03
 
