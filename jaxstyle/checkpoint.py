@@ -4,9 +4,10 @@ A checkpoint is written under another name and renamed when it is whole (orbax),
 that a process may be killed at any moment.
 """
 
+import contextlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxstyle.config import StyleConfig
-from jaxstyle.errors import WriteError
+from jaxstyle.errors import WriteError, one_line
 from jaxstyle.optimize import Info, init, make_optimizer
 from jaxstyle.paint import Progress
 
@@ -72,25 +73,26 @@ class Checkpoints:
         return both
 
     def close(self) -> None:
-        """Wait until the last checkpoint is safe."""
-        self._manager.close()
+        """Wait until the last checkpoint is safe.
+
+        Raises:
+          WriteError: it could not be written.
+        """
+        with _write_errors():
+            self._manager.close()
 
     def _save(self, progress: Progress) -> None:
         leaves = jax.tree.leaves((progress.state, progress.trace))
         meta = {"run": self._identity, "terms": sorted(progress.trace.terms)}
-        try:
+        # As a plain dictionary: what reads it need not know its classes.
+        named = {f"{i:03}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+        with _write_errors():
             self._manager.save(
                 progress.step,
                 args=self._args.Composite(
-                    # As a plain dictionary: what reads it need not know its classes.
-                    leaves=self._args.StandardSave(
-                        {f"{i:03}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-                    ),
-                    meta=self._args.JsonSave(meta),
+                    leaves=self._args.StandardSave(named), meta=self._args.JsonSave(meta)
                 ),
             )
-        except OSError as error:
-            raise WriteError(f"cannot write a checkpoint: {error.strerror or error}.") from error
         self._last = time.monotonic()
 
     def _load(self, folder: Path) -> Progress | None:
@@ -119,3 +121,16 @@ class Checkpoints:
         state, trace = jax.tree.unflatten(jax.tree.structure((state, trace)), leaves)
         loss = np.asarray(trace.loss)[-1]
         return Progress(step, max(self._ends), 0, 0, loss, state.image, state, trace)
+
+
+@contextlib.contextmanager
+def _write_errors() -> Iterator[None]:
+    """Whatever goes wrong inside the block is a `WriteError`.
+
+    Orbax writes in threads of its own, and raises their errors, of any class, at the next call.
+    """
+    try:
+        yield
+    except Exception as error:
+        why = getattr(error, "strerror", None) or one_line(error).rstrip(".")
+        raise WriteError(f"cannot write a checkpoint: {why}.") from error

@@ -64,15 +64,15 @@ class StyleConfig:
         # With a third level of 128 pixels, Adam on pixels and 13 % less work losses at 512 px were
         # 5.92, 2.75 and 3.60, without it 5.77, 2.57 and 3.51.
         256,
-        "long edge of the coarsest level",
+        "smallest long edge to start from: `size` is divided by `scale_factor` down to no less",
         low=16,
     )
-    scale_factor: float = _option(2.0, "ratio of the sizes of neighboring levels", above=1)
+    scale_factor: float = _option(2.0, "ratio of neighboring sizes, coarse to fine", above=1)
     steps: tuple[int, ...] = _option(
         # With 80 and 60 losses at 512 px were 5.61 and 2.24, with these 5.69 and 2.30; with
         # Nesterov's momentum in place of the average 80 and 60 had given 5.76 and 2.36.
         (60, 45),
-        "steps at each level, coarse to fine; the last repeats",
+        "steps at each size, coarse to fine; the last number repeats",
         low=1,
     )
     content_layers: Layers = _option(
@@ -114,28 +114,30 @@ class StyleConfig:
         # A picture enlarged is smooth, and texture grows where some is already: a few spots would
         # be driven to splinters before the rest has any. Of 0.1, grain was left in smooth parts.
         0.04,
-        "deviation of the noise added at the start of every size, so that texture grows "
-        "everywhere at once",
+        "deviation of the noise added to the photograph and to every enlarged picture, so that "
+        "texture grows everywhere at once",
         low=0,
     )
     seed: int = _option(0, "seed of the noise", low=0, high=2**32 - 1)
     optimizer: Optimizer = _option(
         # At 256 px 40 steps were worth 100 of Adam on pixels: losses 3.71 and 3.70 of chelsea.
         "pyramid_adam",
-        "method of descent: Adam on the levels of a pyramid, Adam on pixels, L-BFGS",
+        "method of descent: Adam without momentum on a pyramid of the picture, its iterates "
+        "averaged as it goes; Adam on pixels, which wants --learning-rate 0.02 --average 0.8; "
+        "L-BFGS",
     )
     learning_rate: float = _option(
         # At 256 px 80 steps ended at losses of 6.57 and 3.51 (coffee, chelsea), with 0.05 at 6.57
         # and 3.58; rising to it over the first 10 steps gave 6.58 and 3.49.
         0.025,
-        "Adam's step size, in units of the image's [0, 1]; L-BFGS has its own",
+        "step size of Adam, in units of the image's [0, 1]; L-BFGS has its own",
         above=0,
     )
     line_search: bool = _option(False, "L-BFGS: search the step's length instead of fixing it")
     average: float = _option(
-        # pyramid_adam's iterates are averages already.
         0.0,
-        "decay of the average over iterates that becomes the picture; 0 for the last",
+        "decay of an average over the steps' pictures that becomes the result; 0 for the last "
+        "picture, which for pyramid_adam is an average already",
         low=0,
     )
     carry: Carry = _option(
@@ -244,7 +246,10 @@ def _scaled(layers: Layers, coefficient: float) -> dict[str, float]:
 
 
 def _number(f: dataclasses.Field, kind: type, value: Any) -> Any:
-    number = kind(value)
+    try:
+        number = kind(value)
+    except OverflowError:
+        raise ValueError(f"`{f.name}` is {value}; it must be finite.") from None
     if number != value and value == value:  # NaN differs from itself; its range says no.
         raise ValueError(f"`{f.name}` is {value}; it must be a whole number.")
     return number

@@ -52,5 +52,5 @@ class WriteError(JaxstyleError):
 
 
 def one_line(message: object) -> str:
-    """A message without line breaks."""
-    return " ".join(str(message).split())
+    """A message without line breaks; the class's name for one that says nothing."""
+    return " ".join(str(message).split()) or type(message).__name__

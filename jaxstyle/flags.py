@@ -48,7 +48,7 @@ def add_init(parser: argparse.ArgumentParser) -> None:
         metavar="|".join((*get_args(Init), "FILE")),
         help="where to start: the photograph, a first guess in one pass (AdaIN), white noise, "
         "noise with the style's colors, mid-gray, or a picture of your own, shrunk to the coarsest "
-        "level (default: content)",
+        "size (default: content)",
     )
 
 

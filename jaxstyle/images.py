@@ -17,7 +17,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from jaxstyle.errors import ImageReadError, WriteError
+from jaxstyle.errors import ImageReadError, WriteError, one_line
 from jaxstyle.files import check_output, write_bytes
 
 MIN_SIDE = 16
@@ -75,8 +75,11 @@ def read_shape(path: str | os.PathLike[str]) -> tuple[int, int]:
       ImageReadError: as for `read_image`, as far as the file's header tells.
     """
     with _opened(Path(path)) as file:
-        width, height = file.size
-        turned = file.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        width, height, exif = *file.size, file.getexif()
+        if file.format == "TIFF":
+            # Pillow has turned its size already.
+            width, height = exif[ExifTags.Base.ImageWidth], exif[ExifTags.Base.ImageLength]
+        turned = exif.get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
     return (width, height) if turned else (height, width)
 
 
@@ -120,7 +123,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         ) from None
     except Exception as error:
         # Damaged files raise whatever the codec tripped over: OSError, SyntaxError, struct.error.
-        raise ImageReadError(f"{path} cannot be read: {_one_line(error)}.") from error
+        raise ImageReadError(f"{path} cannot be read: {one_line(error).rstrip('.')}.") from error
 
 
 def _check_size(path: Path, size: tuple[int, int]) -> None:
@@ -130,27 +133,28 @@ def _check_size(path: Path, size: tuple[int, int]) -> None:
         )
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
-
-
 def _to_rgba(image: Image.Image) -> Float[ndarray, "h w c"]:
     """Float pixels in sRGB: RGB, or RGBA if the image has transparency."""
     if image.mode.startswith("I") or image.mode == "F":
         gray = np.asarray(image, np.float32)
+        # PNG names one gray that is not seen.
+        unseen = image.info.get("transparency")
+        a = None if unseen is None else (gray != unseen)[..., None].astype(np.float32)
         # 16-bit files may come as 32-bit integers; floats are taken as [0, 1].
         gray = gray if image.mode == "F" else gray / 65535
         if not np.isfinite(gray).all():
             raise ValueError("it has pixels that are not finite")
-        return np.repeat(np.clip(gray, 0, 1)[..., None], 3, axis=-1)
-    transparent = image.has_transparency_data
-    opacity = image.convert("RGBA").getchannel("A") if transparent else None
-    if image.mode in ("P", "PA", "RGBA", "RGBX", "LA", "La", "RGBa", "1"):
-        image = image.convert("RGBA").convert("RGB") if image.mode != "LA" else image.convert("L")
-    rgb = np.asarray(_to_srgb(image), np.float32) / 255
-    if opacity is None:
+        rgb = np.repeat(np.clip(gray, 0, 1)[..., None], 3, axis=-1)
+    else:
+        opacity = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+        a = None if opacity is None else np.asarray(opacity, np.float32)[..., None] / 255
+        if image.mode in ("P", "PA", "RGBA", "RGBX", "La", "RGBa", "1"):
+            image = image.convert("RGBA").convert("RGB")
+        elif image.mode == "LA":
+            image = image.convert("L")
+        rgb = np.asarray(_to_srgb(image), np.float32) / 255
+    if a is None:
         return rgb
-    a = np.asarray(opacity, np.float32)[..., None] / 255
     if 0 < a.mean() < 1:
         rgb = np.where(a > 0, rgb, (rgb * a).mean(axis=(0, 1)) / a.mean())
     return np.concatenate([rgb, a], axis=-1, dtype=np.float32)

@@ -93,20 +93,22 @@ def paint_file(
     checkpoints = None
     if getattr(args, "checkpoint", None) is not None:
         checkpoints = Checkpoints(args.checkpoint, origin, config, plan, args.checkpoint_every)
-    with _watch(args, plan, save) as watch:
+    # The picture is written before the last checkpoint is waited for, which may fail.
+    kept = contextlib.closing(checkpoints) if checkpoints else contextlib.nullcontext()
+    with _watch(args, plan, save) as watch, kept:
         if checkpoints is None:
             result = paint(params, watch, None)
         else:
-            with contextlib.closing(checkpoints):
-                result = paint(params, checkpoints.watch(watch), checkpoints.resume)
-    losses = np.asarray(result.trace.loss)
-    complete = len(losses) == sum(count for _, count in plan)
-    if not bool(result.trace.finite[-1]):
-        way_out = "--optimizer adam" if config.optimizer == "lbfgs" else "a lower --learning-rate"
-        raise DivergedError(
-            f"the loss left the finite numbers at step {len(losses)}; try {way_out}."
-        )
-    save(result.image)
+            result = paint(params, checkpoints.watch(watch), checkpoints.resume)
+        losses = np.asarray(result.trace.loss)
+        complete = len(losses) == sum(count for _, count in plan)
+        if not bool(result.trace.finite[-1]):
+            lbfgs = config.optimizer == "lbfgs"
+            way_out = "--optimizer pyramid_adam" if lbfgs else "a lower --learning-rate"
+            raise DivergedError(
+                f"the loss left the finite numbers at step {len(losses)}; try {way_out}."
+            )
+        save(result.image)
     seconds = time.perf_counter() - began
     if args.report is not None:
         terms = {name: np.asarray(values).tolist() for name, values in result.trace.terms.items()}

@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxstyle.options import Optimizer, check_option
+
 Terms = dict[str, Float[Array, ""]]
 LossFn = Callable[[Float[Array, "h w 3"]], tuple[Float[Array, ""], Terms]]
 
@@ -37,11 +39,11 @@ class State(NamedTuple):
     """What a descent carries from step to step.
 
     Attributes:
-      image: the iterate.
+      image: the picture, at which the gradient is taken; `on_average`'s iterate is in `optimizer`.
       optimizer: the optimizer's own state.
-      average: sum of the iterates under exponential weights, not yet divided by
-        their total, see `averaged`.
-      samples: number of iterates in the average.
+      average: sum of the pictures of all steps under exponential weights, not yet divided
+        by their total, see `averaged`.
+      samples: number of pictures in the average.
       finite: whether loss and gradient were finite so far.
     """
 
@@ -66,12 +68,16 @@ def make_optimizer(
     """Optimizer by the name it has in `StyleConfig`; the learning rate may be traced.
 
     `adam` has β = (0.9, 0.99), as style-transfer-pytorch: a second moment that
-    forgets in 100 steps suits schedules of a few hundred. `pyramid_adam` is the same
-    `on_pyramid`, with `on_average` in place of the momentum. `lbfgs` remembers
+    forgets in 100 steps suits schedules of a few hundred. `pyramid_adam` is the same without
+    momentum, `on_pyramid` and inside `on_average`. `lbfgs` remembers
     10 pairs and takes the whole quasi-Newton step, as the peers do, or with
     `line_search` the length that fulfils the strong Wolfe conditions; it does without
     a learning rate.
+
+    Raises:
+      ValueError: `name` is none of them.
     """
+    check_option("name", name, Optimizer)
     if name == "adam":
         return optax.with_extra_args_support(optax.adam(learning_rate, b2=0.99))
     if name == "pyramid_adam":
@@ -198,7 +204,7 @@ def step(
       loss_fn: function from an image to its loss and the loss's terms.
       optimizer: from `make_optimizer`, or any of optax.
       state: where to start.
-      decay: of the exponential average over iterates; 0 keeps the last alone.
+      decay: of the exponential average over pictures; 0 keeps the last alone.
       clamp: project the image onto [0, 1] after the update.
     """
     (loss, terms), grad = jax.value_and_grad(loss_fn, has_aux=True)(state.image)
@@ -264,7 +270,7 @@ def run(
 
 
 def averaged(state: State, *, decay: float | Float[Array, ""] = 0.0) -> Float[Array, "h w 3"]:
-    """Average of the iterates so far, with the bias of its short history taken out.
+    """Average of the pictures so far, with the bias of its short history taken out.
 
     Σ_k d^(n-k) x_k / Σ_k d^(n-k), as style-transfer-pytorch does.
     """

@@ -53,7 +53,7 @@ def make_parser() -> Parser:
         type=seconds,
         default=60.0,
         metavar="SECONDS",
-        help="pace of checkpoints; one is also made at the end of each level (default: 60)",
+        help="pace of checkpoints; one is also made at the end of each size (default: 60)",
     )
     add_init(stylize)
     _add_outputs(stylize)
@@ -77,7 +77,7 @@ def make_parser() -> Parser:
     # There is no photograph to weigh, to start from, or to keep the colors of.
     _add_outputs(texture)
     absent = ("content_layers", "content_weight", "content_norm", "laplacian_weight", "color")
-    add_options(texture, without=absent)
+    add_options(texture, without=absent, init="statistics")
 
     reconstruct = _command(
         commands, "reconstruct", "show what layers know of a picture, as the papers' first figure"
@@ -97,6 +97,8 @@ def make_parser() -> Parser:
         reconstruct,
         without=("content_layers", "style_layers", "laplacian_weight", "color", "blend"),
         tv_weight=0.0,
+        init="noise",
+        learning_rate=0.02,
     )
 
     plan = _command(commands, "plan", "say what memory and time pictures will take")

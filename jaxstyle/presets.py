@@ -31,7 +31,7 @@ PRESETS: dict[str, StyleConfig] = {
     ),
     # At 192 pixels, of the astronaut in flat colors with black contours: statistics draw lines into
     # flat parts too, 0.36 and 0.11 with the default's layers at this weight; nearest features at
-    # shallow layers put flat colors in flat parts and lines on the photograph's edges, 0.19, 0.31.
+    # shallow layers put flat colors in flat parts and lines on the photograph's edges, 0.20, 0.32.
     "graphic": StyleConfig(
         style_layers={
             "relu1_1": 2.0,
@@ -42,7 +42,7 @@ PRESETS: dict[str, StyleConfig] = {
         style_weight=40.0,
     ),
     # The same in a mosaic: whole tiles need deeper layers, and the default's lose the face at this
-    # weight, 0.60 and 0.12. With nearest features of two of them, 0.53 and 0.24.
+    # weight, 0.58 and 0.12. With nearest features of two of them, 0.52 and 0.25.
     "mosaic": StyleConfig(
         style_layers={
             "relu1_1": 4.0,

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxstyle.config import StyleConfig
 from jaxstyle.optimize import State, averaged, init
 from jaxstyle.options import min_side
-from jaxstyle.vgg19 import AnyArray
+from jaxstyle.vgg19 import AnyArray, check_floating
 
 
 def fit_shape(shape: Sequence[float], long_edge: float) -> tuple[int, int]:
@@ -26,7 +26,12 @@ def fit_shape(shape: Sequence[float], long_edge: float) -> tuple[int, int]:
 
 
 def resize(image: Float[Array, "_h _w c"], shape: Sequence[int]) -> Float[Array, "h w c"]:
-    """Image at another size: antialiased cubic interpolation, clipped to [0, 1]."""
+    """Image at another size: antialiased cubic interpolation, clipped to [0, 1].
+
+    Raises:
+      TypeError: an image of integers, which the clipping would turn white.
+    """
+    check_floating(image)
     image = jax.image.resize(image, (*shape[:2], image.shape[-1]), "cubic")
     return jnp.clip(image, 0, 1)
 
@@ -58,6 +63,8 @@ def levels(shape: Sequence[float], config: StyleConfig) -> list[tuple[tuple[int,
       ValueError: the layers need a larger picture than the one asked for.
     """
     needed = min_side((*config.weights.content, *config.weights.style), config.padding)
+    if config.laplacian_weight:
+        needed = max(needed, 3)  # its windows
     last = fit_shape(shape, config.size)
     if min(last) < needed:
         raise ValueError(
@@ -88,11 +95,14 @@ def style_shape(
     to be blurred.
     """
     long, short = max(style[:2]), min(style[:2])
-    seen = min_side(config.weights.style, config.padding)
-    if config.init == "adain":
-        seen = max(seen, min_side(("relu4_1",), "reflect"))
-    needed = seen * long / short
+    needed = min_style_side(config) * long / short
     return fit_shape(style, min(max(max(picture[:2]) * config.style_scale, needed), long))
+
+
+def min_style_side(config: StyleConfig) -> int:
+    """Smallest side of a painting, in pixels, that its layers and the first guess can read."""
+    seen = min_side(config.weights.style, config.padding)
+    return max(seen, min_side(("relu4_1",), "reflect")) if config.init == "adain" else seen
 
 
 def style_shapes(

@@ -9,8 +9,19 @@ from jaxstyle.config import StyleConfig
 
 
 def read_style(path: Path, picture: tuple[int, int], config: StyleConfig) -> np.ndarray:
-    """A painting no larger than it will be looked at."""
+    """A painting no larger than it will be looked at.
+
+    Raises:
+      ImageReadError: the file cannot be read.
+      ValueError: it is too small for its layers.
+    """
     style = images.read_image(path)
+    needed = pyramid.min_style_side(config)
+    if min(style.shape[:2]) < needed:
+        raise ValueError(
+            f"painting {path} is {style.shape[1]}x{style.shape[0]}; its layers need both sides at "
+            f"least {needed}. Take a larger one or choose shallower layers."
+        )
     return images.resize(style, pyramid.style_shape(style.shape, picture, config))
 
 

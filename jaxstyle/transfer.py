@@ -189,12 +189,13 @@ def reconstruct(
       image: RGB in [0, 1].
       layers: the layers to read, with weights if wanted, as in `StyleConfig`.
       config: all other options; by default without total variation, which would add
-        what the layers do not know.
+        what the layers do not know, and with shorter steps, as noise leaves grain with longer.
       key: source of the noise; by default made of `config.seed`.
       callback: as for `stylize`.
       of: `content` for features, `style` for their statistics, by `config.style_loss`.
     """
-    config = reconstruction_config(config or StyleConfig(tv_weight=0), layers, of=of)
+    config = config or StyleConfig(tv_weight=0, learning_rate=0.02)
+    config = reconstruction_config(config, layers, of=of)
     content, styles = (image, ()) if of == "content" else (None, (image,))
     subject = Subject(content, styles, config, key)
     return paint(params, [subject], callback, shape=image.shape[:2])

@@ -32,6 +32,14 @@ from jaxstyle.options import (
 Params = Mapping[str, Mapping[str, Any]]
 """Weights: one `{"kernel", "bias"}` per convolution, and `"color"`, see `PARAM_SHAPES`."""
 AnyArray = Array | np.ndarray
+
+
+def check_floating(image: AnyArray) -> None:
+    """Raise `TypeError` for an image of integers: bytes must be divided by 255 first."""
+    if not jnp.issubdtype(image.dtype, jnp.floating):
+        raise TypeError(f"`image` is {image.dtype}; it must be floating point, RGB in [0, 1].")
+
+
 """Images may come as NumPy arrays, as `read_image` returns them, or as JAX arrays."""
 # An average is below a maximum. With this factor relu5_1 keeps its mean activation: eight
 # photographs and paintings needed 1.36 to 1.50 for each pooling. style-transfer-pytorch
@@ -155,8 +163,7 @@ def features(
     check_option("padding", padding, Padding)
     if image.ndim < 3 or image.shape[-1] != 3:
         raise ValueError(f"`image` is shaped {image.shape}; it must be [..., h, w, 3], RGB.")
-    if not jnp.issubdtype(image.dtype, jnp.floating):
-        raise TypeError(f"`image` is {image.dtype}; it must be floating point, RGB in [0, 1].")
+    check_floating(image)
     height, width = image.shape[-3:-1]
     needed = min_side(layers, padding)
     if min(height, width) < needed:

@@ -54,6 +54,8 @@ def convolutions(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     except Exception as error:
         raise WeightsError(f"{path} is not a state dict of PyTorch.") from error
     kernels = [name for name, value in state.items() if getattr(value, "ndim", 0) == 4]
+    if not all(name.removesuffix("weight") + "bias" in state for name in kernels):
+        raise WeightsError(f"{path} has convolutions without a bias; VGG19 has none.")
     return [
         (
             state[name].permute(2, 3, 1, 0).numpy().astype(np.float32),
@@ -69,7 +71,7 @@ def to_params(path: Path, layout: str) -> dict[str, dict[str, np.ndarray]]:
     if layout == "decoder":
         names = [f"conv{i}" for i in range(1, len(convs) + 1)]
         return {n: {"kernel": k, "bias": b} for n, (k, b) in zip(names, convs, strict=True)}
-    if layout == "normalized":
+    if layout == "normalized" and convs:
         kernel, bias = convs.pop(0)
         color = {"kernel": kernel[0, 0], "bias": bias}
     else:

@@ -180,6 +180,13 @@ def test_a_table_that_is_no_text_is_an_error(tmp_path):
         read_job_file(tmp_path / "missing.csv", DEFAULTS)
 
 
+def test_a_tables_start_goes_before_the_flags(tmp_path):
+    table = write(tmp_path / "jobs.csv", "content,style,init,\na.jpg,s.jpg,noise,\na.jpg,s.jpg,,\n")
+    start = tmp_path / "start.png"
+    jobs = read_job_file(table, Defaults("default", {}, start))
+    assert [(job.config.init, job.start) for job in jobs] == [("noise", None), ("content", start)]
+
+
 def test_two_jobs_with_one_output_are_an_error(folder):
     (folder / "b.png").write_bytes(b"x")
     jobs = pair(find_pictures(str(folder)), [folder / "b.jpg"], DEFAULTS)
@@ -191,6 +198,27 @@ def test_an_output_that_is_an_input_is_an_error(folder):
     jobs = pair([folder / "b.jpg"], [folder / "b.jpg"], DEFAULTS, template="{content}.jpg")
     with pytest.raises(ValueError, match="would overwrite an input"):
         check_jobs(jobs, folder)
+
+
+def test_links_and_detours_are_seen_through(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(b"x")
+    (tmp_path / "link").symlink_to(photos)
+    (photos / "loop.jpg").symlink_to(photos / "loop.jpg")
+    for source in (tmp_path / "link", photos / ".." / "photos"):
+        found = find_pictures(str(source))
+        assert names(found) == ["a.jpg", "loop.jpg"]
+        with pytest.raises(ValueError, match="would overwrite an input"):
+            check_jobs(pair(found, found[:1], DEFAULTS, template="{content}.jpg"), photos)
+        with pytest.raises(ImageReadError, match="but results of this batch"):
+            find_pictures(str(source), outside=photos)
+
+
+def test_photographs_may_be_named_as_files_of_the_batch(tmp_path):
+    assert output_name(
+        "{content}.png", tmp_path / "jobsite.jpg", [tmp_path / "s.jpg"], 1, StyleConfig()
+    )
 
 
 def test_missing_inputs_are_found_before_the_work(tmp_path):

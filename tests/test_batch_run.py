@@ -290,6 +290,12 @@ def test_a_dry_run_writes_nothing(folders, capsys):
     assert not (folders / "out").exists()
 
 
+def test_a_dry_run_in_json_is_events(folders, capsys):
+    assert main(argv(folders, "--dry-run", "--log-format", "json")) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["event"] for event in events] == ["plan", *["note"] * 4]
+
+
 def test_shards_do_all_jobs_once(folders):
     assert main(argv(folders, "--shard", "1/2")) == 0
     assert len(pictures(folders)) == 4
@@ -372,6 +378,33 @@ def test_a_picture_too_small_for_its_layers_fails_alone(folders):
     failed = {name for name, r in records(folders).items() if r["status"] == "failed"}
     assert failed == {"thin_s.png", "thin_t.png"}
     assert "its layers need both sides at least" in records(folders)["thin_s.png"]["error"]
+
+
+def test_a_painting_too_small_for_its_layers_fails_alone(folders):
+    for narrow in ("p0.png", "p1.png", "p2.png"):
+        (folders / "photos" / narrow).unlink()
+    picture(folders / "styles" / "small.png", (9, 9), 5)
+    assert main(argv(folders, "--style-layers", "relu5_1", "--padding", "reflect")) == 7
+    error = records(folders)["p3_small.png"]["error"]
+    assert "small.png is 18x18; its layers need both sides at least 32" in error
+    assert sorted(pictures(folders)) == ["p3_s.png", "p3_t.png"]
+
+
+def test_a_painting_is_read_anew_for_deeper_layers(folders):
+    picture(folders / "styles" / "long.png", (16, 160), 5)
+    table = folders / "jobs.csv"
+    row = "photos/p3.png,styles/long.png"
+    table.write_text(
+        f"content,style,output,style_layers\n{row},a.png,relu1_1\n{row},b.png,relu5_1\n"
+    )
+    assert main(["batch", str(table), "-o", str(folders / "out"), *FLAGS]) == 0
+
+
+def test_a_name_that_a_folder_or_file_has_fails_alone(folders):
+    (folders / "out").mkdir()
+    (folders / "out" / "s").write_bytes(b"")
+    assert main(argv(folders, "--name", "{style}/{content}.png")) == 7
+    assert sum(record["status"] == "done" for record in records(folders).values()) == 4
 
 
 def test_a_disk_that_is_full_stops_the_batch_and_nothing_is_lost(folders, monkeypatch, capsys):

@@ -69,6 +69,18 @@ def test_checkpoint_of_another_run_is_refused(tmp_path, capsys):
     assert "is of another run (other config)" in capsys.readouterr().err
 
 
+def test_a_picture_is_written_though_its_last_checkpoint_fails(tmp_path, monkeypatch, capsys):
+    from orbax.checkpoint import CheckpointManager
+
+    def full(self):
+        raise RuntimeError("no space left")
+
+    monkeypatch.setattr(CheckpointManager, "close", full)
+    assert stylize(tmp_path / "a.png", "--steps", "1", "--checkpoint", str(tmp_path / "kept")) == 6
+    assert "cannot write a checkpoint: no space left." in capsys.readouterr().err
+    assert (tmp_path / "a.png").exists()
+
+
 def test_a_folder_that_cannot_be_made_is_an_error_in_one_line(tmp_path, capsys):
     (tmp_path / "file").write_bytes(b"")
     assert stylize(tmp_path / "a.png", "--checkpoint", str(tmp_path / "file")) == 6

@@ -132,6 +132,15 @@ def test_sixteen_bits_keep_more_than_eight(tmp_path):
     assert len(np.unique(read_image(path))) > 500
 
 
+def test_a_gray_of_sixteen_bits_that_is_not_seen_is_transparent(tmp_path):
+    gray = np.full((32, 32), 500, np.uint16)
+    gray[:8] = 7
+    path = save(tmp_path / "clear.png", Image.fromarray(gray), transparency=7)
+    image = read_image(path, alpha=True)
+    np.testing.assert_array_equal(image[..., 3], gray != 7)
+    np.testing.assert_allclose(image[..., :3], 500 / 65535, rtol=1e-5)
+
+
 def test_alpha_is_returned_when_asked_for(tmp_path, gradient):
     rgba = np.concatenate([gradient, gradient[..., :1]], axis=-1)
     path = save(tmp_path / "clear.png", to_bytes(rgba))
@@ -299,7 +308,7 @@ def test_png_text_is_not_needed_to_read(tmp_path, gradient):
     np.testing.assert_allclose(read_image(path), gradient, atol=1 / 255)
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tiff"])
 def test_shapes_are_read_as_the_picture_stands(tmp_path, name):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6

@@ -105,6 +105,23 @@ def test_nine_point_variation_of_one_lit_pixel():
     np.testing.assert_allclose(total_variation(spot), expected, rtol=1e-6)
 
 
+def test_squared_variation_of_one_row_has_no_columns():
+    assert total_variation(jnp.arange(3.0).reshape(1, 3, 1), form="squared") == 1.0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: content_loss.__wrapped__(x, x, norm="sum"),
+        lambda x: gram_loss.__wrapped__(x[0], x[0], norm="sum"),
+        lambda x: total_variation.__wrapped__(x, form="sum"),
+    ],
+)
+def test_words_that_are_none_are_errors(call):
+    with pytest.raises(ValueError, match="is 'sum'; it must be one of"):
+        call(jnp.ones((2, 3, 3)))
+
+
 @pytest.mark.parametrize("form", ["nine_point", "squared"])
 def test_variation_of_a_flat_image_is_zero_with_a_finite_gradient(form):
     value, grad = jax.value_and_grad(total_variation)(jnp.full((4, 5, 3), 0.7), form=form)

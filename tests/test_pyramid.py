@@ -47,6 +47,13 @@ def test_a_picture_too_small_for_the_layers_is_an_error():
         levels((10, 1000), StyleConfig())
 
 
+def test_a_laplacian_needs_room_for_its_windows():
+    shallow = {"content_layers": ("relu1_1",), "style_layers": ("relu1_1",)}
+    levels((2, 64), StyleConfig(size=64, **shallow))
+    with pytest.raises(ValueError, match="both sides at least 3"):
+        levels((2, 64), StyleConfig(size=64, laplacian_weight=1, **shallow))
+
+
 @pytest.mark.parametrize(
     ("steps", "size", "expected"),
     [((9, 5), 1024, [9, 5, 5, 5]), ((9, 5, 3), 256, [9, 5]), ((7,), 512, [7, 7, 7])],
@@ -73,6 +80,11 @@ def test_resize_keeps_flat_images_and_stays_in_the_box():
     edge = resize(jnp.zeros((8, 8, 3)).at[:, 4:].set(1.0), (32, 32))
     assert edge.min() == 0
     assert edge.max() == 1
+
+
+def test_integers_are_no_image():
+    with pytest.raises(TypeError, match="`image` is uint8; it must be floating point"):
+        resize.__wrapped__(np.full((4, 4, 3), 128, np.uint8), (2, 2))
 
 
 def test_noise_is_added_to_the_next_level():

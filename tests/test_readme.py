@@ -21,13 +21,14 @@ def test_the_python_example_runs(tmp_path, monkeypatch):
 
 
 def test_every_command_line_of_the_readme_parses():
-    from jaxstyle.commands import config_of
+    from jaxstyle.commands import _start_file, config_of
     from jaxstyle.parser import make_parser
 
     lines = re.findall(r"^jaxstyle ([^#\n]*)", README, re.MULTILINE)
     assert len(lines) >= 8
     for line in lines:
         args = make_parser().parse_args(line.split())
+        _start_file(args)
         assert "output" not in args or config_of(args)
 
 

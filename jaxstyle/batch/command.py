@@ -12,7 +12,7 @@ from jaxstyle import weights
 from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.ledger import Ledger, Shard
 from jaxstyle.batch.plan import costs, size_batches
-from jaxstyle.batch.progress import plan_line, teller
+from jaxstyle.batch.progress import Events, plan_line, teller
 from jaxstyle.batch.report import write_report
 from jaxstyle.batch.run import Batch
 from jaxstyle.batch.todo import look
@@ -78,16 +78,21 @@ def _show_plan(
 ) -> ExitCode:
     todo = look(jobs, folder, weights_id, Ledger(folder, shard), overwrite=args.overwrite)
     groups = size_batches(todo.groups, params, args.batch_size)
-    print(plan_line(groups, len(jobs), len(todo.done)))
+    events = Events() if args.log_format == "json" else None
+    say = print if events is None else events.say
+    if events is None:
+        say(plan_line(groups, len(jobs), len(todo.done)))
+    else:
+        events.planned(groups, len(jobs), len(todo.done))
     seconds = 0.0
     for group, cost in zip(groups, costs(groups, params), strict=True):
         seconds += cost.seconds * group.work
         height, width = group.shape
-        print(
+        say(
             f"  {width}x{height}: {len(group.jobs)} pictures, {group.batch} at once, "
             f"{group.batch * cost.bytes / 2**30:.2f} GiB of {memory_bytes() / 2**30:.0f}"
         )
-    print(f"about {seconds / 60:.0f} min on {jax.devices()[0].device_kind}")
+    say(f"about {seconds / 60:.0f} min on {jax.devices()[0].device_kind}")
     for index, error in todo.failed.items():
-        print(f"  {jobs[index].output}: {error}")
+        say(f"  {jobs[index].output}: {error}")
     return ExitCode.SOME_JOBS_FAILED if todo.failed else ExitCode.OK

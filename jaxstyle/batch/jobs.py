@@ -18,8 +18,8 @@ from jaxstyle.images import FORMATS
 from jaxstyle.options import NAME_TEMPLATE, Init, Pairing
 from jaxstyle.presets import PRESETS
 
-RESERVED = ("jobs", "report.html", "contact_sheet")
-"""Beginnings of the names of a batch's own files."""
+RESERVED = "contact_sheet"
+"""Beginning of the names of a batch's own pictures."""
 
 # Endings of files that a folder is searched for; a glob or a job file may name any other.
 _PICTURES = (*FORMATS, ".bmp", ".gif", ".avif", ".jp2", ".tga", ".ppm", ".pgm")
@@ -94,7 +94,9 @@ def find_pictures(source: str, *, outside: Path | None = None) -> list[Path]:
     else:
         raise ImageReadError(f"{source} does not exist.")
     hidden = outside.resolve() if outside is not None else None
-    kept = [p for p in found if hidden is None or hidden not in p.absolute().parents]
+    # Of the folder alone: a picture may be a link, even one to nothing.
+    folders = {p.parent: p.parent.resolve() for p in found}
+    kept = [p for p in found if hidden not in (folders[p.parent], *folders[p.parent].parents)]
     if not kept:
         results = " but results of this batch" if found else ""
         raise ImageReadError(f"{source} holds no picture{results} ({', '.join(_PICTURES)}).")
@@ -102,7 +104,7 @@ def find_pictures(source: str, *, outside: Path | None = None) -> list[Path]:
 
 
 def _is_picture(path: Path) -> bool:
-    ours = path.name.startswith((".", "contact_sheet"))
+    ours = path.name.startswith((".", RESERVED))
     return path.suffix.lower() in _PICTURES and not ours and not path.is_dir()
 
 
@@ -214,7 +216,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         for row in reader:
             place = f"line {reader.line_num}"
-            if "" in row:
+            if row.get(""):
                 raise ValueError(f"{path}, {place}: more cells than the header has columns.")
             yield place, {k.strip(): v.strip() for k, v in row.items() if v and v.strip()}
     except csv.Error as error:
@@ -253,6 +255,8 @@ def _job(folder: Path, row: dict[str, Any], index: int, defaults: Defaults, temp
         for name, value in row.items()
         if name in _FIELDS
     }
+    if "init" in fields:
+        start = None
     config = defaults.config(preset, **fields)
     content, styles = folder / str(row["content"]), _paths(folder, row["style"])
     masks = _paths(folder, row.get("mask", ()))
@@ -279,7 +283,8 @@ def check_jobs(jobs: Sequence[Job], folder: Path) -> None:
     """
     taken: dict[str, Job] = {}
     inputs = {path for job in jobs for paths in job.inputs.values() for path in paths}
-    resolved = {path.absolute() for path in inputs}
+    # `Path.resolve` raises on links that go in circles.
+    resolved = {os.path.realpath(path) for path in inputs}
     for job in jobs:
         # Some file systems take upper and lower case for the same.
         other = taken.setdefault(job.output.casefold(), job)
@@ -289,7 +294,7 @@ def check_jobs(jobs: Sequence[Job], folder: Path) -> None:
                 f"both be {job.output!r}; tell them apart by --name, e.g. "
                 "'{content}_{ext}_{style}_{index}.png'."
             )
-        if (folder / job.output).absolute() in resolved:
+        if os.path.realpath(folder / job.output) in resolved:
             raise ValueError(f"output {job.output!r} would overwrite an input of the batch.")
     missing = sorted(path for path in inputs if not path.exists() and not path.is_symlink())
     if missing:

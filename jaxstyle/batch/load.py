@@ -44,7 +44,7 @@ class Loader:
 
     def __init__(self, jobs: Sequence[Job]):
         self._jobs = jobs
-        self._styles: dict[tuple[Path, int, float], np.ndarray] = {}
+        self._styles: dict[tuple[Path, int, float, int], np.ndarray] = {}
         self._lock = threading.Lock()
 
     def __call__(self, index: int, work: tuple[int, int]) -> Picture:
@@ -52,7 +52,7 @@ class Loader:
 
         Raises:
           ImageReadError: a file cannot be read.
-          ValueError: a mask or start does not fit.
+          ValueError: a mask or start does not fit, or a painting is too small.
         """
         job = self._jobs[index]
         content = _read(job.content, lambda path: images.read_image(path, alpha=True))
@@ -77,10 +77,11 @@ class Loader:
 
     def _style(self, path: Path, job: Job, work: tuple[int, int]) -> np.ndarray:
         # All its shapes have one long edge, which is what a painting is scaled to.
-        key = path, job.config.size, job.config.style_scale
+        config = job.config
+        key = path, config.size, config.style_scale, pyramid.min_style_side(config)
         with self._lock:
             if key not in self._styles:
-                style = _read(path, lambda path: read_style(path, work, job.config))
+                style = _read(path, lambda path: read_style(path, work, config))
                 while len(self._styles) >= _KEPT:
                     self._styles.pop(next(iter(self._styles)))
                 self._styles[key] = style

@@ -25,7 +25,7 @@ from jaxstyle.batch.load import Loader, Picture
 from jaxstyle.batch.plan import Group, size_batches
 from jaxstyle.batch.progress import Teller
 from jaxstyle.batch.todo import look
-from jaxstyle.errors import DivergedError, ExitCode, JaxstyleError, WriteError
+from jaxstyle.errors import DivergedError, ExitCode, JaxstyleError, WriteError, one_line
 from jaxstyle.files import write_bytes
 from jaxstyle.paint import Progress, Subject, paint
 from jaxstyle.paintings import Paintings
@@ -39,7 +39,7 @@ _CURVE = 64
 # and Linux allows 65 530.
 _GROUPS_KEPT = 4
 # What is wrong with one name; any other failure to write would fail every job after it too.
-_OWN_FAULTS = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EILSEQ)
+_OWN_FAULTS = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EILSEQ)
 
 
 class Batch:
@@ -240,11 +240,10 @@ class Batch:
         self._record(picture.index, {"status": "done", **extra, **made})
 
     def _fail(self, index: int, error: Exception) -> None:
-        self._record(index, {"status": "failed", "error": " ".join(str(error).split())})
-        if (
-            isinstance(error, WriteError)
-            and getattr(error.__cause__, "errno", 0) not in _OWN_FAULTS
-        ):
+        self._record(index, {"status": "failed", "error": one_line(error)})
+        if not isinstance(error, WriteError) or not isinstance(error.__cause__, OSError):
+            return
+        if error.__cause__.errno not in _OWN_FAULTS:
             self._halt(error)
 
     def _record(self, index: int, outcome: Record) -> None:

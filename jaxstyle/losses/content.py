@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxstyle.options import ContentNorm
+from jaxstyle.options import ContentNorm, check_option
 
 
 def content_loss(
@@ -18,6 +18,7 @@ def content_loss(
     `mean`: (1 / hwc) Σ (F - P)², comparable across layers and image sizes.
     `gatys`: ½ Σ (F - P)², Gatys et al. (2016), eq. 1.
     """
+    check_option("norm", norm, ContentNorm)
     dtype = np.promote_types(features.dtype, np.float32)
     squares = jnp.square(features.astype(dtype) - target.astype(dtype))
     if norm == "gatys":

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxstyle.options import GramNorm
+from jaxstyle.options import GramNorm, check_option
 
 
 def gram_matrix(
@@ -64,5 +64,6 @@ def gram_loss(
     where both images have one size hw, as in the paper; with averaged Gram matrices
     it holds for a style of any size.
     """
+    check_option("norm", norm, GramNorm)
     loss = jnp.square(gram - target).mean(axis=(-2, -1))
     return 0.25 * loss if norm == "gatys" else loss

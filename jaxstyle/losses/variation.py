@@ -1,9 +1,11 @@
 """Total variation: how much neighboring pixels differ."""
 
+import math
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxstyle.options import TVForm
+from jaxstyle.options import TVForm, check_option
 
 
 def total_variation(
@@ -17,11 +19,16 @@ def total_variation(
     diagonal means over 12, with edge pixels repeated once around. Isotropic, and
     unlike `squared` it sees a checkerboard's diagonals.
     """
+    check_option("form", form, TVForm)
     axes = (-3, -2, -1)
     if form == "squared":
         rows = jnp.square(image[..., 1:, :, :] - image[..., :-1, :, :])
         cols = jnp.square(image[..., :, 1:, :] - image[..., :, :-1, :])
-        return rows.mean(axis=axes) + cols.mean(axis=axes)
+        # A picture of one row has no rows that differ.
+        mean_rows, mean_cols = (
+            x.sum(axis=axes) / max(1, math.prod(x.shape[-3:])) for x in (rows, cols)
+        )
+        return mean_rows + mean_cols
     padding = [(0, 0)] * (image.ndim - 3) + [(1, 1), (1, 1), (0, 0)]
     x = jnp.pad(image, padding, mode="edge")
     across = jnp.square(x[..., 1:, :, :] - x[..., :-1, :, :]).mean(axis=axes)
