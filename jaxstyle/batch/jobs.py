@@ -247,7 +247,7 @@ def _job(folder: Path, row: dict[str, Any], index: int, defaults: Defaults, temp
     preset = row.get("preset")
     if preset is not None and preset not in PRESETS:
         raise ValueError(f"`preset` is {preset!r}; it must be one of {', '.join(PRESETS)}.")
-    start = defaults.start
+    start = None if row.get("init") else defaults.start
     if row.get("init") and row["init"] not in get_args(Init):
         start = folder / str(row.pop("init"))
     fields = {
@@ -255,8 +255,6 @@ def _job(folder: Path, row: dict[str, Any], index: int, defaults: Defaults, temp
         for name, value in row.items()
         if name in _FIELDS
     }
-    if "init" in fields:
-        start = None
     config = defaults.config(preset, **fields)
     content, styles = folder / str(row["content"]), _paths(folder, row["style"])
     masks = _paths(folder, row.get("mask", ()))
