@@ -7,12 +7,13 @@ on the photograph and the paintings, `total_loss` how an image is compared.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxstyle.aside import aside
 from jaxstyle.config import StyleConfig
 from jaxstyle.losses import (
     color_windows,
@@ -27,7 +28,7 @@ from jaxstyle.losses.families import StyleFamily
 from jaxstyle.options import layers_of, split_term
 from jaxstyle.regions import coverage, resize_masks
 from jaxstyle.spec import LossSpec, Weights
-from jaxstyle.vgg19 import AnyArray, Params, features
+from jaxstyle.vgg19 import AnyArray, Params, Tap, features
 
 _SIMILARITY = "self_similarity"
 
@@ -206,18 +207,19 @@ def total_loss(
             f"`image` is {image.shape[0]}x{image.shape[1]} (height x width), not the size its "
             "targets were made for; make others with a content of that size."
         )
-    found = _look(params, image, layers_of((*targets.content, *targets.style)), spec)
+    known = _of_layers(targets)
+
+    def tap(layer: str, x: Array) -> tuple[Array, Any]:
+        return aside(partial(_losses, spec), x, known[layer])
+
+    found = _look(params, image, tuple(known), spec, tap=tap)
     terms = {}
     if targets.content:
         terms["content"] = sum(
-            weights.content[term] * _content_loss(found, term, target, spec)
-            for term, target in targets.content.items()
+            weights.content[term] * found[split_term(term)[1]][0][term] for term in targets.content
         )
-    for term, target in targets.style.items():
-        layer = split_term(term)[1]
-        masks = None if targets.masks is None else targets.masks[layer]
-        loss = partial(_family(term, spec).loss, found[layer])
-        losses = jax.vmap(loss, in_axes=(0, None if masks is None else 0))(target, masks)
+    for term in targets.style:
+        losses = found[split_term(term)[1]][1][term]
         terms[f"style/{term}"] = weights.style[term] * jnp.sum(targets.shares * losses)
     terms["tv"] = weights.tv * total_variation(image, form=spec.tv_form)
     if targets.windows is not None:
@@ -225,18 +227,50 @@ def total_loss(
     return sum(terms.values(), start=jnp.zeros(())), terms
 
 
-def _content_loss(
-    found: dict[str, Array], term: str, target: Array, spec: LossSpec
-) -> Float[Array, ""]:
-    loss, layer = split_term(term)
-    if loss == _SIMILARITY:
-        return self_similarity_loss(found[layer], target)
-    return content_loss(found[layer], target, norm=spec.content_norm)
+class _Known(NamedTuple):
+    """What is known of one layer: targets of its terms, and its masks."""
+
+    content: dict[str, Any]
+    style: dict[str, Any]
+    masks: Any
+
+
+def _of_layers(targets: Targets) -> dict[str, _Known]:
+    def of(known: dict[str, Any], layer: str) -> dict[str, Any]:
+        return {term: target for term, target in known.items() if split_term(term)[1] == layer}
+
+    return {
+        layer: _Known(
+            of(targets.content, layer),
+            of(targets.style, layer),
+            None if targets.masks is None else targets.masks.get(layer),
+        )
+        for layer in layers_of((*targets.content, *targets.style))
+    }
+
+
+def _losses(
+    spec: LossSpec, features: Array, known: _Known
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Losses of one layer's terms: content; style, of every region."""
+    content = {term: _content_loss(features, term, t, spec) for term, t in known.content.items()}
+    axes = 0, None if known.masks is None else 0
+    style = {
+        term: jax.vmap(partial(_family(term, spec).loss, features), in_axes=axes)(t, known.masks)
+        for term, t in known.style.items()
+    }
+    return content, style
+
+
+def _content_loss(features: Array, term: str, target: Array, spec: LossSpec) -> Float[Array, ""]:
+    if split_term(term)[0] == _SIMILARITY:
+        return self_similarity_loss(features, target)
+    return content_loss(features, target, norm=spec.content_norm)
 
 
 def _look(
-    params: Params, image: AnyArray, layers: Sequence[str], spec: LossSpec
-) -> dict[str, jax.Array]:
+    params: Params, image: AnyArray, layers: Sequence[str], spec: LossSpec, **tap: Tap
+) -> dict[str, Any]:
     return features(
-        params, image, layers, pooling=spec.pooling, padding=spec.padding, dtype=spec.dtype
+        params, image, layers, pooling=spec.pooling, padding=spec.padding, dtype=spec.dtype, **tap
     )

@@ -7,7 +7,7 @@ configuration E, without the classifier.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -32,15 +32,9 @@ from jaxstyle.options import (
 Params = Mapping[str, Mapping[str, Any]]
 """Weights: one `{"kernel", "bias"}` per convolution, and `"color"`, see `PARAM_SHAPES`."""
 AnyArray = Array | np.ndarray
-
-
-def check_floating(image: AnyArray) -> None:
-    """Raise `TypeError` for an image of integers: bytes must be divided by 255 first."""
-    if not jnp.issubdtype(image.dtype, jnp.floating):
-        raise TypeError(f"`image` is {image.dtype}; it must be floating point, RGB in [0, 1].")
-
-
 """Images may come as NumPy arrays, as `read_image` returns them, or as JAX arrays."""
+Tap = Callable[[str, Array], tuple[Array, Any]]
+"""Of a layer's name and map: the map to go on with, and what is returned of the layer."""
 # An average is below a maximum. With this factor relu5_1 keeps its mean activation: eight
 # photographs and paintings needed 1.36 to 1.50 for each pooling. style-transfer-pytorch
 # takes 2, which lets it grow fourfold.
@@ -57,6 +51,16 @@ for _name in (name for name in LAYERS if name.startswith("conv")):
     _outputs = BLOCKS[int(_name[4]) - 1][0]
     PARAM_SHAPES[_name] = {"kernel": (3, 3, _inputs, _outputs), "bias": (_outputs,)}
     _inputs = _outputs
+
+
+def check_floating(image: AnyArray) -> None:
+    """Raise `TypeError` for an image of integers: bytes must be divided by 255 first."""
+    if not jnp.issubdtype(image.dtype, jnp.floating):
+        raise TypeError(f"`image` is {image.dtype}; it must be floating point, RGB in [0, 1].")
+
+
+def _itself(_: str, x: Array) -> tuple[Array, Array]:
+    return x, x
 
 
 def _pool(x: jax.Array, pooling: Pooling) -> jax.Array:
@@ -113,7 +117,7 @@ class VGG19(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, image: jax.Array) -> dict[str, jax.Array]:
+    def __call__(self, image: jax.Array, tap: Tap = _itself) -> dict[str, Any]:
         wanted, found = set(self.layers), {}
         # The color map subtracts large means: it always runs in float32.
         x = nn.Dense(3, name="color", precision="highest")(image).astype(self.dtype)
@@ -127,7 +131,7 @@ class VGG19(nn.Module):
             else:
                 x = _pool(x, self.pooling)
             if name in wanted:
-                found[name] = x
+                x, found[name] = tap(name, x)
         return {name: found[name] for name in self.layers}
 
 
@@ -139,7 +143,8 @@ def features(
     pooling: Pooling = "max",
     padding: Padding = "zeros",
     dtype: Any = jnp.float32,
-) -> dict[str, Float[Array, "*batch h_l w_l c_l"]]:
+    tap: Tap = _itself,
+) -> dict[str, Any]:
     """Feature maps of `image` at `layers`, computed no deeper than the deepest of them.
 
     Args:
@@ -150,9 +155,12 @@ def features(
         `scaled_average` (times 1.43, so that deep activations keep their size).
       padding: `zeros` (as trained), `reflect`, `edge`, or `edge_first`.
       dtype: dtype of the activations.
+      tap: called with name and map of every layer asked for, as soon as it is computed; returns
+        the map to go on with, and what stands for the layer in the result.
 
     Returns:
-      One entry per name in `layers`, in that order.
+      One entry per name in `layers`, in that order: without `tap` its map,
+      `[*batch, h_l, w_l, c_l]`.
 
     Raises:
       ValueError: unknown layer, pooling or padding; an image that is not RGB or too small.
@@ -173,7 +181,7 @@ def features(
             f"{needed}."
         )
     model = VGG19(tuple(layers), pooling, padding, dtype)
-    return model.apply({"params": params}, jnp.asarray(image))  # pyright: ignore[reportReturnType]
+    return model.apply({"params": params}, jnp.asarray(image), tap)  # pyright: ignore[reportReturnType]
 
 
 def transform_kernels(params: Params, layers: Sequence[str], conv: WhichConv = "auto") -> Params:

@@ -82,6 +82,17 @@ def test_relu_is_the_positive_part_of_conv(params, content):
     np.testing.assert_array_equal(maps["relu2_2"], jnp.maximum(maps["conv2_2"], 0))
 
 
+def test_a_tap_sees_every_layer_and_says_how_to_go_on(params, content):
+    layers = ("relu1_1", "relu2_1")
+    maps = features(params, content, layers)
+    means = features(params, content, layers, tap=lambda name, x: (x, (name, x.mean())))
+    for name in layers:
+        assert means[name] == (name, maps[name].mean())
+    emptied = features(params, content, layers, tap=lambda name, x: (0 * x, x))
+    assert (emptied["relu1_1"] == maps["relu1_1"]).all()
+    assert not np.allclose(emptied["relu2_1"], maps["relu2_1"])
+
+
 @pytest.mark.parametrize("pooling", ["max", "average", "scaled_average"])
 def test_pooling_takes_blocks_of_two_by_two(params, content, pooling):
     maps = features(params, content, ("relu1_2", "pool1"), pooling=pooling)
