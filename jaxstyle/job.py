@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxstyle import images, pyramid, weights
+from jaxstyle import images, memory, pyramid, weights
 from jaxstyle.cache import use_compilation_cache
 from jaxstyle.checkpoint import Checkpoints
 from jaxstyle.config import StyleConfig
@@ -140,6 +140,7 @@ class _Watch:
         self._interrupted, self._saved = False, -np.inf
 
     def __call__(self, progress: Progress) -> bool:
+        memory.give_back()
         if self.show is not None:
             self.show(progress)
         now = time.monotonic()

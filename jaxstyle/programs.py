@@ -39,7 +39,6 @@ class Rates(NamedTuple):
         return cls(config.weights, config.learning_rate, config.average, config.noise, detail)
 
 
-@partial(jax.jit, static_argnames="spec")
 def weights(params: Params, *, spec: LossSpec) -> Params:
     """Weights in the form that is fastest in the loop."""
     if spec.dtype != "float32":

@@ -8,6 +8,7 @@ configuration E, without the classifier.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -207,12 +208,15 @@ def transform_kernels(params: Params, layers: Sequence[str], conv: WhichConv = "
         used = name in LAYERS and LAYERS.index(name) <= deepest
         return used and math.prod(params[name]["kernel"].shape[2:]) >= least
 
+    found = _transformed({name: params[name]["kernel"] for name in params if gains(name)})
     return {
-        name: {**leaves, "winograd": winograd.transform(leaves["kernel"])}
-        if gains(name)
-        else leaves
+        name: {**leaves, "winograd": found[name]} if name in found else leaves
         for name, leaves in params.items()
     }
+
+
+# Of the kernels alone: a program gives back copies of what it does not change.
+_transformed = jax.jit(partial(jax.tree.map, winograd.transform))
 
 
 def normalize_weights(

@@ -101,7 +101,7 @@ def limit_filters(params: Arrays, limit: float) -> dict[str, dict[str, np.ndarra
     """
     limited = {name: dict(leaves) for name, leaves in params.items()}
     convs = [name for name in limited if name.startswith("conv")]
-    scale = np.ones(3)
+    scale = np.ones(3, np.float32)
     for name in sorted(convs):
         kernel = np.asarray(params[name]["kernel"], np.float32)
         norms = np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), axis=0)

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxstyle import __version__, images, pyramid
+from jaxstyle import __version__, images, memory, pyramid
 from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.ledger import Ledger, Record, Shard, at_work
 from jaxstyle.batch.load import Loader, Picture
@@ -175,6 +175,7 @@ class Batch:
         filled = pictures + [pictures[-1]] * (room - len(pictures))
 
         def callback(progress: Progress) -> bool:
+            memory.give_back()
             self._work = before + pyramid.work(group.plan, progress.step) * len(pictures)
             self._tell.stepped(self._work, float(np.mean(progress.loss)))
             return self._stop is not None
