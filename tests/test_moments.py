@@ -38,6 +38,26 @@ def test_loss_is_the_distance_of_gaussians(random, shape):
     np.testing.assert_allclose(loss(x, y), oracle(x, y), rtol=1e-3)
 
 
+def test_faint_directions_count(random):
+    # As in the network: a few directions vary a hundred times as much as most.
+    scales = np.geomspace(1, 3e-3, 24)
+    x, y = (
+        jnp.asarray((random.standard_normal((40, 40, 24)) * scales) @ turned, jnp.float32)
+        for turned in (np.linalg.qr(random.standard_normal((24, 24)))[0] for _ in range(2))
+    )
+    y = 0.9 * x + 0.1 * y
+    np.testing.assert_allclose(loss(x, y), oracle(x, y), rtol=0.05)
+
+
+def test_a_mean_far_above_the_deviations_is_no_noise(random):
+    # Flat parts of a picture: features that hardly vary.
+    x, y = 1e-3 * features(random, (8, 12, 6)), features(random, (8, 12, 6))
+    target = gaussian(moments(y))
+    grad, far = (jax.grad(wasserstein_loss)(x + shift, target) for shift in (0, 3))
+    means = 2 * 3 / x.size
+    np.testing.assert_allclose(far - means, grad, atol=0.02 * np.abs(grad).max())
+
+
 def test_loss_of_independent_channels_is_that_of_means_and_deviations(random):
     # Channels that never vary together: the squares of differences of means and deviations.
     x = jnp.asarray([[[0.0, 2]], [[2, 2]], [[0, 4]], [[2, 4]]])

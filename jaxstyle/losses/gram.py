@@ -24,7 +24,7 @@ def gram_matrix(
     """
     flat = features.reshape(*features.shape[:-3], -1, features.shape[-1])
     if mask is None:
-        return _square(flat) / flat.shape[-2]
+        return inner_products(flat) / flat.shape[-2]
     weight = mask.reshape(*mask.shape[:-2], -1, 1)
     # A mask may vanish at a deep layer: its Gram matrix is then 0, not NaN.
     total = jnp.maximum(weight.sum(axis=(-2, -1)), 1e-6)[..., None, None]
@@ -32,15 +32,15 @@ def gram_matrix(
 
 
 @jax.custom_jvp
-def _square(x: jax.Array) -> jax.Array:
+def inner_products(x: jax.Array) -> jax.Array:
     """XᵀX, summed in float32 at least; its gradient X (Ḡ + Ḡᵀ) is one matrix product, not two."""
     return _products(x, x)
 
 
-@_square.defjvp
-def _square_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+@inner_products.defjvp
+def _inner_products_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     half = _products(*primals, *tangents)
-    return _square(*primals), half + half.swapaxes(-1, -2)
+    return inner_products(*primals), half + half.swapaxes(-1, -2)
 
 
 def _products(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxstyle.linalg import eigh
-from jaxstyle.losses.gram import gram_matrix
+from jaxstyle.losses.gram import gram_matrix, inner_products
 from jaxstyle.losses.positions import positions
 
 
@@ -81,22 +81,18 @@ def wasserstein_loss(
     positions than channels. style-transfer-pytorch has the same loss with Σ + 10⁻⁴ I, and the
     mean's part averaged as here.
     """
-    known = jnp.square(target.root).sum(axis=(-2, -1))
-    *_, height, width, channels = features.shape
-    if height * width < channels:
-        weights, flat = positions(features, mask)
-        mean = (weights * flat).sum(axis=-2)
-        x = jnp.sqrt(weights) * (flat - mean[..., None, :])
-        spread = jnp.square(x).sum(axis=(-2, -1))
+    weights, flat = positions(features, mask)
+    mean = (weights * flat).sum(axis=-2)
+    # Centered before it is squared: of a flat map nothing but rounding would be left after.
+    x = jnp.sqrt(weights) * (flat - mean[..., None, :])
+    spread = jnp.square(x).sum(axis=(-2, -1)) + jnp.square(target.root).sum(axis=(-2, -1))
+    if x.shape[-2] < x.shape[-1]:
         y = _matmul(x, target.root)
         middle = _matmul(y, y.swapaxes(-1, -2))
     else:
-        mean, second = moments(features, mask)
-        covariance = second - mean[..., :, None] * mean[..., None, :]
-        spread = jnp.trace(covariance, axis1=-2, axis2=-1)
-        middle = _matmul(_matmul(target.root, covariance), target.root)
+        middle = _matmul(_matmul(target.root, inner_products(x)), target.root)
     means = jnp.square(mean - target.mean).sum(axis=-1)
-    return (means + spread + known - 2 * root_trace(middle)) / channels
+    return (means + spread - 2 * root_trace(middle)) / x.shape[-1]
 
 
 @jax.custom_vjp
