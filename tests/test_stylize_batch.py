@@ -93,7 +93,7 @@ def test_blends_masks_starts_and_keys_are_of_each_picture(params, contents, styl
 def test_weights_and_rates_may_differ_between_pictures(params, contents, style):
     configs = [
         dataclasses.replace(CONFIG, style_weight=w, learning_rate=r, average=a, seed=w)
-        for w, r, a in ((1, 0.02, 0.0), (30, 0.05, 0.7))
+        for w, r, a in ((1, SHORT_STEP, 0.0), (30, 2 * SHORT_STEP, 0.7))
     ]
     same = np.stack([contents[0]] * 2)
     batch = stylize_batch(params, same, style, configs)
