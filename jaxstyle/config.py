@@ -127,9 +127,9 @@ class StyleConfig:
         "L-BFGS",
     )
     learning_rate: float = _option(
-        # At 256 px 80 steps ended at losses of 6.57 and 3.51 (coffee, chelsea), with 0.05 at 6.57
-        # and 3.58; rising to it over the first 10 steps gave 6.58 and 3.49.
-        0.025,
+        # At 256 px 60 steps ended at losses of 6.26 and 3.34 (coffee, chelsea), with 0.03 at 6.26
+        # and 3.40, with 0.04 at 6.29 and 3.49.
+        0.02,
         "step size of Adam, in units of the image's [0, 1]; L-BFGS has its own",
         above=0,
     )

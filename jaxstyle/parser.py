@@ -98,7 +98,6 @@ def make_parser() -> Parser:
         without=("content_layers", "style_layers", "laplacian_weight", "color", "blend"),
         tv_weight=0.0,
         init="noise",
-        learning_rate=0.02,
     )
 
     plan = _command(commands, "plan", "say what memory and time pictures will take")

@@ -28,8 +28,6 @@ STYLE_SETS = (
     GATYS_STYLE_LAYERS,
 )
 """Sets of style layers to compare: fine to coarse, and the papers'."""
-# Of reconstructions, which start from noise: with the default's, relu4_2's has colored grain.
-_LEARNING_RATE = 0.02
 
 
 class Panel(NamedTuple):
@@ -44,7 +42,7 @@ def reconstructions(config: StyleConfig) -> tuple[list[Panel], list[Panel]]:
     """The papers' first figure: content of single layers, style of the first one to five."""
     # Next to nothing of the Laplacian, not nothing: all panels are made by one program.
     own = {"tv_weight": 0, "laplacian_weight": min(config.laplacian_weight, 1e-12)}
-    base = replace(config, init="noise", learning_rate=_LEARNING_RATE, blend=(), **own)
+    base = replace(config, init="noise", blend=(), **own)
     content = [
         Panel(name, replace(base, content_layers=(name,), content_weight=1, style_weight=0), False)
         for name in CONTENT_LAYERS
