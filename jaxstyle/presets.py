@@ -42,7 +42,7 @@ PRESETS: dict[str, StyleConfig] = {
         style_weight=40.0,
     ),
     # The same in a mosaic: whole tiles need deeper layers, and the default's lose the face at this
-    # weight, 0.58 and 0.12. With nearest features of two of them, 0.52 and 0.25.
+    # weight, 0.58 and 0.12. With nearest features of two of them, 0.52 and 0.26.
     "mosaic": StyleConfig(
         style_layers={
             "relu1_1": 4.0,
