@@ -33,7 +33,8 @@ PYRAMID_LEVELS = 5
 # A map moves so much less than the finer one, or the whole picture sways when only strokes are
 # unfinished; and gradients of 10 steps, not of 100, say how long a step is. At 256 px the loss that
 # style-transfer-pytorch ends with was reached after 348 and 256 steps (chelsea, coffee) with 1 and
-# 0.99, after 246 and 146 with 1 and 0.9, after 182 and 137 with 0.8, after 160 and 148 with 0.7.
+# 0.99, after 246 and 146 with 1 and 0.9 (rate 0.025), after 182 and 137 with 0.8, after 160 and 148
+# with 0.7 (rate 0.02).
 PYRAMID_SHARE = 0.7
 PYRAMID_DECAY = 0.9
 

@@ -88,9 +88,9 @@ def test_pyramid_moves_regions_faster_than_pixels():
     for name in ("adam", "pyramid_adam"):
         optimizer = make_optimizer(name, 0.01)
         start = init(jnp.full(target.shape, 0.5), optimizer)
-        nearest[name] = run(far, optimizer, start, 15)[1].loss.min() / far(start.image)[0]
+        nearest[name] = run(far, optimizer, start, 16)[1].loss.min() / far(start.image)[0]
     assert nearest["adam"] > 0.25
-    assert nearest["pyramid_adam"] < nearest["adam"] / 4
+    assert nearest["pyramid_adam"] < 0.05
 
 
 def test_gradients_are_those_of_the_average_of_the_iterates():
@@ -129,12 +129,8 @@ def test_pyramid_step_is_the_gradient_seen_through_every_level(random):
     expected, up = np.zeros(13 * 18), np.eye(13 * 18)
     for k, (h, w) in enumerate(sizes):
         if k:
-            maps = jnp.eye(h * w).reshape(h, w, h * w)
-            up = (
-                PYRAMID_SHARE
-                * up
-                @ jax.image.resize(maps, (*sizes[k - 1], h * w), "linear").reshape(-1, h * w)
-            )
+            maps = PYRAMID_SHARE * jnp.eye(h * w).reshape(h, w, h * w)
+            up = up @ jax.image.resize(maps, (*sizes[k - 1], h * w), "linear").reshape(-1, h * w)
         expected -= up @ (up.T @ np.asarray(gradient).ravel())
     np.testing.assert_allclose(np.ravel(update), expected, atol=1e-3)
 
