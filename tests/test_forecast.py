@@ -1,7 +1,11 @@
 import dataclasses
+import os
 import re
+import subprocess
+import sys
 
 import pytest
+from conftest import IMAGES
 
 from jaxstyle import PRESETS, StyleConfig
 from jaxstyle.cli import main
@@ -56,6 +60,25 @@ def test_plan_prints_a_line_for_every_size(capsys):
         ["48x48", "2"],
     ]
     assert all(re.search(r"[\d.]+ GiB +[\d.]+ min", line) for line in lines[1:])
+
+
+@pytest.mark.skipif(not hasattr(os, "wait4"), reason="no word from the system on memory")
+def test_plan_says_what_a_run_takes(tmp_path):
+    options = ["--steps", "2", "--min-size", "512"]
+    options += ["--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_2"]
+    cli = [sys.executable, "-m", "jaxstyle.cli"]
+    picture = [str(IMAGES / "astronaut.jpg"), str(IMAGES / "coffee.jpg"), "--size", "512"]
+    run = [*cli, "stylize", *picture, "-o", str(tmp_path / "out.png"), "--quiet", *options]
+    plan = [*cli, "plan", "--sizes", "512", "--aspect", "1", *options]
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    # Compiling takes memory too: once for both.
+    for _ in range(2):
+        _, status, usage = os.wait4(os.posix_spawn(sys.executable, run, env), 0)
+        assert status == 0
+    taken = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 2**30
+    out = subprocess.run(plan, capture_output=True, text=True, check=True, env=env).stdout
+    planned = float(re.search(r"([\d.]+) GiB +[\d.]+ min", out)[1])
+    assert planned == pytest.approx(taken, rel=0.2)
 
 
 @pytest.mark.parametrize(
