@@ -16,6 +16,9 @@ from jaxstyle import programs, pyramid
 from jaxstyle.config import StyleConfig
 from jaxstyle.vgg19 import Params
 
+# Pictures at once on a CPU, of up to so many pixels each: a step of each then takes 17 % less time
+# than alone at 128x85, 5 % less at 256x171.
+_CPU_TOGETHER, _CPU_PIXELS = 4, 256**2
 # Edge of the square picture whose steps are timed. Smaller ones take longer for a pixel.
 _TIMED = 256
 
@@ -123,6 +126,11 @@ def memory_bytes() -> int:
 def pictures_at_once(picture_bytes: int) -> int:
     """How many pictures that each take so much find room in the device's memory; at least one."""
     return max(1, int(0.8 * memory_bytes() // max(picture_bytes, 1)))
+
+
+def pictures_on_cpu(shape: tuple[int, int]) -> int:
+    """How many pictures of a height and width a CPU takes at once, whatever room it has."""
+    return _CPU_TOGETHER if math.prod(shape) <= _CPU_PIXELS else 1
 
 
 def process_bytes() -> int:

@@ -194,7 +194,10 @@ def _add_layers(commands: Any) -> None:
         help="show what each layer knows of photograph and painting (default: on)",
     )
     layers.add_argument(
-        "--batch-size", type=positive, metavar="N", help="pictures at once (default: 1 on a CPU)"
+        "--batch-size",
+        type=positive,
+        metavar="N",
+        help="pictures at once (default: as memory allows; on a CPU 4 small ones)",
     )
     layers.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
     layers.set_defaults(preview_every=None)
@@ -233,7 +236,7 @@ def _add_batch(commands: Any) -> None:
         "--batch-size",
         type=positive,
         metavar="N",
-        help="pictures at once on a device (default: as memory allows; 1 on a CPU)",
+        help="pictures at once on a device (default: as memory allows; on a CPU 4 small ones)",
     )
     batch.add_argument(
         "--shard", default="1/1", metavar="I/N", help="do part I of N, for N processes or hosts"

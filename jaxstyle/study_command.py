@@ -18,7 +18,7 @@ from jaxstyle.cache import use_compilation_cache
 from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.errors import ExitCode
 from jaxstyle.files import write_bytes
-from jaxstyle.forecast import forecast, pictures_at_once
+from jaxstyle.forecast import forecast, pictures_at_once, pictures_on_cpu
 from jaxstyle.grid import draw_grid
 from jaxstyle.job import check_outputs
 from jaxstyle.provenance import file_id, input_ids, metadata, provenance
@@ -104,9 +104,9 @@ def _grid(
 
 
 def _at_once(params: Params, shape: tuple[int, int], panels: Sequence[Panel]) -> int:
-    """Pictures to paint in one program: on a CPU one, which is faster, else as find room."""
+    """Pictures to paint in one program: on a CPU a few small ones, else as many as find room."""
     if jax.default_backend() == "cpu":
-        return 1
+        return pictures_on_cpu(shape)
     config = one_program([panel.config for panel in panels])[0]
     return pictures_at_once(forecast(params, shape, config, pixel_seconds=0).bytes)
 

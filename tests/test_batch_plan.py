@@ -2,11 +2,12 @@ import dataclasses
 import json
 import os
 
+import jax
 import pytest
 
 from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.ledger import Ledger, Shard, at_work, is_done
-from jaxstyle.batch.plan import MAX_DISTORTION, batch_size, make_groups, snap
+from jaxstyle.batch.plan import MAX_DISTORTION, batch_size, make_groups, size_batches, snap
 from jaxstyle.config import StyleConfig
 from jaxstyle.errors import WriteError
 from jaxstyle.files import file_sha256
@@ -68,6 +69,13 @@ def test_jobs_of_one_program_are_one_group(tmp_path):
 )
 def test_batches_waste_little(count, limit, expected):
     assert batch_size(count, limit) == expected
+
+
+def test_a_cpu_takes_few_and_small_pictures_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    small, large = ([(i, job(tmp_path, size=n), (60, 100)) for i in range(9)] for n in (64, 400))
+    groups = size_batches(make_groups(small + large), params={})
+    assert [group.batch for group in groups] == [3, 1]
 
 
 def test_shards_are_all_of_the_list_once():

@@ -275,7 +275,7 @@ def test_several_devices_share_a_batch(folders):
         [*command, "--log-format", "json"], capture_output=True, env=env, check=True
     )
     plan = json.loads(run.stdout.splitlines()[0])
-    assert {group["batch"] for group in plan["groups"]} == {2}
+    assert {group["batch"] for group in plan["groups"]} == {4}
     for name in pictures(folders):
         one, two = (np.asarray(opened(folders / out / name), np.int32) for out in ("out", "two"))
         assert_same_picture(one, two, atol=1)

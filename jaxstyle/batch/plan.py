@@ -10,7 +10,7 @@ import jax
 from jaxstyle import pyramid
 from jaxstyle.batch.jobs import Job
 from jaxstyle.config import StyleConfig
-from jaxstyle.forecast import pictures_at_once, step_cost
+from jaxstyle.forecast import pictures_at_once, pictures_on_cpu, step_cost
 from jaxstyle.vgg19 import Params
 
 MAX_DISTORTION = 0.05
@@ -93,19 +93,19 @@ def batch_size(count: int, limit: int) -> int:
 
 
 def size_batches(groups: Sequence[Group], params: Params, limit: int | None = None) -> list[Group]:
-    """Groups with their batch sizes, as many pictures as fit into the memory of every device.
+    """Groups with their batch sizes, as many pictures at once as suit every device.
 
     Args:
       groups: from `make_groups`.
       params: weights from `load_weights`.
       limit: pictures at once on a device to use instead, where the group is large enough.
     """
-    if limit is None and jax.default_backend() == "cpu":
-        limit = 1  # More at once take longer for each: see the README's numbers.
-    if limit is None:
-        room = [min(_LARGEST, pictures_at_once(cost.bytes)) for cost in costs(groups, params)]
-    else:
+    if limit is not None:
         room = [limit] * len(groups)
+    elif jax.default_backend() == "cpu":
+        room = [pictures_on_cpu(group.shape) for group in groups]
+    else:
+        room = [min(_LARGEST, pictures_at_once(cost.bytes)) for cost in costs(groups, params)]
     devices = jax.local_device_count()
     # Every device takes as many as the others.
     sizes = [
