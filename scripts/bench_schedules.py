@@ -1,6 +1,6 @@
 """How soon schedules reach an objective: that of the preset `crowson`, as Markdown and JSON.
 
-    python scripts/bench_schedules.py --size 256 -o curves.json
+    python scripts/bench_schedules.py --size 256 -o curves.json --plot curves.png
 
 Every schedule descends the same losses with the same weights. Of each the loss of the picture so
 far is noted along its last level, with the work until then, in steps at the full size, and the
@@ -82,12 +82,31 @@ def reached(points, goal):
     return next(((work, seconds) for work, seconds, loss in points if loss <= goal), None)
 
 
+def draw(curves, path):
+    """Loss over work of every pair's schedules, as a picture."""
+    from matplotlib import pyplot  # Of the extra `bench`.
+
+    figure, panels = pyplot.subplots(1, len(curves), figsize=(5 * len(curves), 4), squeeze=False)
+    for panel, (pair, schedules) in zip(panels[0], curves.items(), strict=True):
+        for name, points in schedules.items():
+            work, _, loss = zip(*points, strict=True)
+            panel.plot(work, loss, label=name)
+        goal = schedules["crowson"][-1][2]
+        panel.axhline(goal, color="gray", linewidth=0.5)
+        panel.set(title=pair, xlabel="steps at full size", ylabel="loss", yscale="log")
+        panel.set_ylim(0.95 * goal, 4 * goal)
+        panel.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+
+
 def main():
     parser = argparse.ArgumentParser(description="How soon schedules reach an objective.")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--pairs", type=int, default=len(PAIRS), help="how many pairs to paint")
     parser.add_argument("--schedules", type=int, help="how many of the schedules, of five")
     parser.add_argument("-o", "--output", type=Path, help="curves, as JSON")
+    parser.add_argument("--plot", type=Path, help="curves, as a picture")
     args = parser.parse_args()
     params = jaxstyle.load_weights(decoder=True)
     found, rows = {}, []
@@ -117,6 +136,8 @@ def main():
     print(json.dumps(environment))
     if args.output is not None:
         args.output.write_text(json.dumps({"environment": environment, "curves": found}))
+    if args.plot is not None:
+        draw(found, args.plot)
 
 
 if __name__ == "__main__":
