@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstyle import winograd
@@ -13,8 +14,6 @@ from jaxstyle.options import Padding
 Lines = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 """Top and bottom row `[n, w, c]`, left and right column `[n, h, c]`."""
 _Filled = Literal["zeros", "edge", "reflect"]
-_MODES = {"zeros": "constant", "edge": "edge", "reflect": "reflect"}
-"""Names in `jnp.pad`."""
 # Lines between the border and the ones that are copied around it.
 _NEAR = {"edge": 0, "reflect": 1}
 
@@ -100,8 +99,7 @@ def _convolve(
     x: jax.Array, kernel: jax.Array, transformed: jax.Array | None, padding: _Filled
 ) -> jax.Array:
     if transformed is not None:
-        padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=_MODES[padding])
-        return winograd.convolve(padded, transformed)
+        return winograd.convolve(_padded(_padded(x, 1, padding), 2, padding), transformed)
     layout = ("NHWC", "HWIO", "NHWC")
     y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
     if padding == "zeros":
@@ -109,6 +107,13 @@ def _convolve(
     # Only the outermost rows and columns see what is around the map. To pad the whole map
     # took twice the time on the CPU, and half as much memory again.
     return _add_to_border(y, 0, _seen(_border(x, _NEAR[padding]), kernel, padding))
+
+
+def _padded(x: jax.Array, axis: int, padding: _Filled) -> jax.Array:
+    """An axis with one line more at both ends; copies are taken, as `jnp.pad` compiles longer."""
+    if padding == "zeros":
+        return jnp.pad(x, [(int(i == axis),) * 2 for i in range(x.ndim)])
+    return x.take(np.pad(np.arange(x.shape[axis]), 1, mode=padding), axis=axis, mode="clip")
 
 
 def _border(x: jax.Array, near: int) -> Lines:
