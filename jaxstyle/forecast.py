@@ -109,18 +109,9 @@ def memory_bytes() -> int:
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for name, factor, word in (
-        ("/proc/meminfo", 1024, "MemAvailable:"),
-        ("/sys/fs/cgroup/memory.max", 1, ""),
-    ):
-        try:
-            lines = Path(name).read_text().splitlines()
-            (line,) = (line for line in lines if line.startswith(word))
-            free.append(factor * int(line.removeprefix(word).split()[0]))
-        except (OSError, ValueError, IndexError):
-            continue  # Another system, or no limit.
-    return min(free)
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = _said("/proc/meminfo", "MemAvailable:"), _said("/sys/fs/cgroup/memory.max")
+    return min(free, *(limit for limit in limits if limit is not None))
 
 
 def pictures_at_once(picture_bytes: int) -> int:
@@ -137,10 +128,23 @@ def process_bytes() -> int:
     """Most memory this process has had so far, where it shares the programs': on a CPU."""
     if jax.default_backend() != "cpu" or sys.platform == "win32":
         return 0
+    # `ru_maxrss` begins with what the process that started this one had.
+    if own := _said("/proc/self/status", "VmHWM:"):
+        return own
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _said(path: str, word: str = "") -> int | None:
+    """Bytes on the line of a system's file that starts with `word`; `None` without one."""
+    try:
+        (line,) = (s for s in Path(path).read_text().splitlines() if s.startswith(word))
+        number, *unit = line.removeprefix(word).split()
+        return int(number) * (1024 if unit else 1)
+    except (OSError, ValueError):
+        return None  # Another system, or no limit.
 
 
 def _size(tree: Any) -> int:

@@ -3,6 +3,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from conftest import IMAGES
@@ -12,6 +13,13 @@ from jaxstyle.cli import main
 from jaxstyle.forecast import compiled_bytes, forecast, lower_step, time_pixel
 
 SMALL = StyleConfig(size=48, steps=(3,), style_layers=("relu1_1", "relu2_1"))
+# Runs a command and says its peak memory, which begins with that of the process that starts it.
+PEAK = """
+import os, sys
+_, status, usage = os.wait4(os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ), 0)
+print(usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 
 
 # A guard that does not time: what the compiler counts in a step at 128x96 pixels, and what it takes
@@ -62,6 +70,16 @@ def test_plan_prints_a_line_for_every_size(capsys):
     assert all(re.search(r"[\d.]+ GiB +[\d.]+ min", line) for line in lines[1:])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system does not say")
+def test_memory_of_a_process_is_its_own():
+    held = b"1" * 2**29
+    code = "from jaxstyle.forecast import process_bytes; print(process_bytes())"
+    env = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", code]
+    out = subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout
+    assert 2**20 < int(out) < len(held)
+
+
 @pytest.mark.skipif(not hasattr(os, "wait4"), reason="no word from the system on memory")
 def test_plan_says_what_a_run_takes(tmp_path):
     options = ["--steps", "2", "--min-size", "512"]
@@ -70,14 +88,13 @@ def test_plan_says_what_a_run_takes(tmp_path):
     picture = [str(IMAGES / "astronaut.jpg"), str(IMAGES / "coffee.jpg"), "--size", "512"]
     run = [*cli, "stylize", *picture, "-o", str(tmp_path / "out.png"), "--quiet", *options]
     plan = [*cli, "plan", "--sizes", "512", "--aspect", "1", *options]
-    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"}
+    said = partial(subprocess.run, capture_output=True, text=True, check=True, env=env)
     # Compiling takes memory too: once for both.
     for _ in range(2):
-        _, status, usage = os.wait4(os.posix_spawn(sys.executable, run, env), 0)
-        assert status == 0
-    taken = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 2**30
-    out = subprocess.run(plan, capture_output=True, text=True, check=True, env=env).stdout
-    planned = float(re.search(r"([\d.]+) GiB +[\d.]+ min", out)[1])
+        out = said([sys.executable, "-c", PEAK, *run]).stdout
+    taken = int(out) * (1 if sys.platform == "darwin" else 1024) / 2**30
+    planned = float(re.search(r"([\d.]+) GiB +[\d.]+ min", said(plan).stdout)[1])
     assert planned == pytest.approx(taken, rel=0.2)
 
 
