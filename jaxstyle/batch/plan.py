@@ -93,7 +93,7 @@ def batch_size(count: int, limit: int) -> int:
 
 
 def size_batches(groups: Sequence[Group], params: Params, limit: int | None = None) -> list[Group]:
-    """Groups with their batch sizes, as many pictures at once as suit every device.
+    """Groups with their batch sizes: on a CPU a few small pictures, else as many as find room.
 
     Args:
       groups: from `make_groups`.
