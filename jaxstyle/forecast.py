@@ -111,7 +111,7 @@ def memory_bytes() -> int:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits = _said("/proc/meminfo", "MemAvailable:"), _said("/sys/fs/cgroup/memory.max")
-    return min(free, *(limit for limit in limits if limit is not None))
+    return min([free, *(limit for limit in limits if limit is not None)])
 
 
 def pictures_at_once(picture_bytes: int) -> int:

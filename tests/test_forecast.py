@@ -9,6 +9,7 @@ import pytest
 from conftest import IMAGES
 
 from jaxstyle import PRESETS, StyleConfig
+from jaxstyle import forecast as forecasts
 from jaxstyle.cli import main
 from jaxstyle.forecast import compiled_bytes, forecast, lower_step, time_pixel
 
@@ -68,6 +69,12 @@ def test_plan_prints_a_line_for_every_size(capsys):
         ["48x48", "2"],
     ]
     assert all(re.search(r"[\d.]+ GiB +[\d.]+ min", line) for line in lines[1:])
+
+
+def test_a_system_that_says_nothing_has_the_memory_of_the_machine(monkeypatch):
+    known = forecasts.memory_bytes()
+    monkeypatch.setattr(forecasts, "_said", lambda path, word="": None)
+    assert forecasts.memory_bytes() >= known
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system does not say")
