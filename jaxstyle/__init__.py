@@ -19,8 +19,8 @@ __version__ = "0.1.0"
 
 # Home of every public name. Type checkers read the imports below; a test holds both equal.
 _HOMES = {
-    "load_weights": "weights",
-    "read_image": "images",
+    "load_weights": "io.weights",
+    "read_image": "io.images",
     "features": "vgg19",
     "normalize_weights": "vgg19",
     "LAYERS": "options",
@@ -38,15 +38,18 @@ _HOMES = {
     "synthesize_texture": "transfer",
     "reconstruct": "transfer",
     "preview": "transfer",
-    "Progress": "paint",
-    "Result": "paint",
-    "write_image": "images",
+    "Progress": "loop.driver",
+    "Result": "loop.driver",
+    "write_image": "io.images",
 }
 
 if TYPE_CHECKING:
     from jaxstyle.config import StyleConfig as StyleConfig
-    from jaxstyle.images import read_image as read_image
-    from jaxstyle.images import write_image as write_image
+    from jaxstyle.io.images import read_image as read_image
+    from jaxstyle.io.images import write_image as write_image
+    from jaxstyle.io.weights import load_weights as load_weights
+    from jaxstyle.loop.driver import Progress as Progress
+    from jaxstyle.loop.driver import Result as Result
     from jaxstyle.losses import content_loss as content_loss
     from jaxstyle.losses import gram_loss as gram_loss
     from jaxstyle.losses import gram_matrix as gram_matrix
@@ -55,8 +58,6 @@ if TYPE_CHECKING:
     from jaxstyle.objective import make_targets as make_targets
     from jaxstyle.objective import total_loss as total_loss
     from jaxstyle.options import LAYERS as LAYERS
-    from jaxstyle.paint import Progress as Progress
-    from jaxstyle.paint import Result as Result
     from jaxstyle.presets import PRESETS as PRESETS
     from jaxstyle.transfer import preview as preview
     from jaxstyle.transfer import reconstruct as reconstruct
@@ -65,7 +66,6 @@ if TYPE_CHECKING:
     from jaxstyle.transfer import synthesize_texture as synthesize_texture
     from jaxstyle.vgg19 import features as features
     from jaxstyle.vgg19 import normalize_weights as normalize_weights
-    from jaxstyle.weights import load_weights as load_weights
 
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 

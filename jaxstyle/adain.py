@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxstyle import pyramid
-from jaxstyle.conv import conv3x3
 from jaxstyle.losses import Moments, deviation, moments
+from jaxstyle.ops.conv import conv3x3
 from jaxstyle.vgg19 import AnyArray, Params, features
 
 _LAYER, _STRIDE = "relu4_1", 8

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxstyle.linalg import eigh
+from jaxstyle.ops.linalg import eigh
 
 # Rec. 601, the Y of the YIQ space that the paper uses.
 _LUMA = (0.299, 0.587, 0.114)

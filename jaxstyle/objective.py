@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxstyle.aside import aside
 from jaxstyle.config import StyleConfig
 from jaxstyle.losses import (
     color_windows,
@@ -25,6 +24,7 @@ from jaxstyle.losses import (
     total_variation,
 )
 from jaxstyle.losses.families import StyleFamily
+from jaxstyle.ops.deferred_grad import aside
 from jaxstyle.options import layers_of, split_term
 from jaxstyle.regions import coverage, resize_masks
 from jaxstyle.spec import LossSpec, Weights

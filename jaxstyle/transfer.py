@@ -15,12 +15,12 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from jaxstyle.color import with_chroma
 from jaxstyle.config import Layers, StyleConfig
+from jaxstyle.loop.driver import Callback, Progress, Result, Subject, paint
+from jaxstyle.loop.initialize import prepare
+from jaxstyle.loop.programs import first_guess
 from jaxstyle.objective import blend_weights
 from jaxstyle.options import check_option
-from jaxstyle.paint import Callback, Progress, Result, Subject, paint
-from jaxstyle.programs import first_guess
 from jaxstyle.pyramid import fit_shape, resize, style_shapes
-from jaxstyle.start import prepare
 from jaxstyle.vgg19 import AnyArray, Params
 
 Painting = Float[AnyArray, "_hs _ws 3"]

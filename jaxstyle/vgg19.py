@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxstyle import winograd
-from jaxstyle.conv import conv3x3
+from jaxstyle.ops import winograd
+from jaxstyle.ops.conv import conv3x3
 from jaxstyle.options import (
     BLOCKS,
     LAYERS,

@@ -24,8 +24,8 @@ import torch_reference
 
 import jaxstyle
 from jaxstyle import StyleConfig
+from jaxstyle.loop.programs import weights
 from jaxstyle.presets import GATYS_STYLE_LAYERS
-from jaxstyle.programs import weights
 
 # At a time: jaxstyle's in one compiled loop, PyTorch's one after the other.
 STEPS = 4

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from jaxstyle.convert import CAFFE_COLOR, CONVS
 from jaxstyle.errors import JaxstyleError, WeightsError
-from jaxstyle.weights import write_weights
+from jaxstyle.io.keras import CAFFE_COLOR, CONVS
+from jaxstyle.io.weights import write_weights
 
 # First hexadecimal digits of the file's SHA-256, as the releases are named.
 RELEASES = {

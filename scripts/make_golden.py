@@ -14,8 +14,8 @@ import torch
 import torch_reference
 from convert_vgg19 import to_params
 
-from jaxstyle.convert import CONVS
-from jaxstyle.images import read_image
+from jaxstyle.io.images import read_image
+from jaxstyle.io.keras import CONVS
 
 ROOT = Path(__file__).parent.parent
 PICTURE, SIZE, SAMPLES = "tests/images/chelsea.jpg", 96, 256

@@ -10,9 +10,9 @@ from PIL import Image
 from jaxstyle import StyleConfig, load_weights, preview, read_image, stylize
 from jaxstyle.adain import DECODER_SHAPES, adain, adaptive_instance_norm, decode
 from jaxstyle.cli import main
+from jaxstyle.io.weights import write_weights
 from jaxstyle.losses import deviation, moments
 from jaxstyle.vgg19 import features
-from jaxstyle.weights import write_weights
 
 PHOTO, PAINTING = str(IMAGES / "chelsea.jpg"), str(IMAGES / "cafe_terrace.jpg")
 CONFIG = StyleConfig(size=48)

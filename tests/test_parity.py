@@ -8,7 +8,7 @@ import pytest
 from conftest import IMAGES
 
 from jaxstyle import StyleConfig, features, make_targets, read_image, total_loss
-from jaxstyle.convert import CONVS
+from jaxstyle.io.keras import CONVS
 from jaxstyle.vgg19 import transform_kernels
 
 torch = pytest.importorskip("torch", reason="torch is an extra: pip install '.[convert]'")

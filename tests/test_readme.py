@@ -21,8 +21,8 @@ def test_the_python_example_runs(tmp_path, monkeypatch):
 
 
 def test_every_command_line_of_the_readme_parses():
-    from jaxstyle.commands import _start_file, config_of
-    from jaxstyle.parser import make_parser
+    from jaxstyle.cli.commands import _start_file, config_of
+    from jaxstyle.cli.parser import make_parser
 
     lines = re.findall(r"^jaxstyle ([^#\n]*)", README, re.MULTILINE)
     assert len(lines) >= 8

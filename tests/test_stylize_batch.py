@@ -11,7 +11,7 @@ from conftest import SHORT_STEP, assert_same_picture
 from test_transfer import CONFIG as LONG_STEPS
 
 from jaxstyle import stylize, stylize_batch
-from jaxstyle.programs import advance
+from jaxstyle.loop.programs import advance
 
 CONFIG = dataclasses.replace(LONG_STEPS, learning_rate=SHORT_STEP)
 

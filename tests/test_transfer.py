@@ -8,7 +8,7 @@ from conftest import SHORT_STEP, assert_same_picture
 
 from jaxstyle import PRESETS, StyleConfig, reconstruct, stylize, synthesize_texture
 from jaxstyle.color import luminance
-from jaxstyle.programs import advance, targets
+from jaxstyle.loop.programs import advance, targets
 from jaxstyle.transfer import reconstruction_config, texture_config
 
 # Two levels of shallow layers: seconds instead of minutes, and every part of the loop.

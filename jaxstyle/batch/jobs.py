@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.errors import ImageReadError
-from jaxstyle.images import FORMATS
+from jaxstyle.io.images import FORMATS
 from jaxstyle.options import NAME_TEMPLATE, Init, Pairing
 from jaxstyle.presets import PRESETS
 

@@ -19,8 +19,8 @@ from filelock import FileLock, Timeout
 
 from jaxstyle.batch.jobs import Job
 from jaxstyle.errors import WriteError
-from jaxstyle.files import file_sha256
-from jaxstyle.provenance import FileId, InputIds
+from jaxstyle.io.atomic import file_sha256
+from jaxstyle.io.provenance import FileId, InputIds
 
 Record = dict[str, Any]
 """What became of a job: one line of the ledger."""

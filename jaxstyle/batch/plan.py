@@ -8,9 +8,9 @@ from typing import NamedTuple
 import jax
 
 from jaxstyle import pyramid
+from jaxstyle.analysis.cost import pictures_at_once, pictures_on_cpu, step_cost
 from jaxstyle.batch.jobs import Job
 from jaxstyle.config import StyleConfig
-from jaxstyle.forecast import pictures_at_once, pictures_on_cpu, step_cost
 from jaxstyle.vgg19 import Params
 
 MAX_DISTORTION = 0.05

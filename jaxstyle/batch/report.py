@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from jaxstyle import images
 from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.ledger import Shard
 from jaxstyle.errors import JaxstyleError
-from jaxstyle.files import write_bytes
+from jaxstyle.io import images
+from jaxstyle.io.atomic import write_bytes
 
 Record = dict[str, Any]
 

@@ -18,18 +18,19 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxstyle import __version__, images, memory, pyramid
+from jaxstyle import __version__, memory, pyramid
 from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.ledger import Ledger, Record, Shard, at_work
-from jaxstyle.batch.load import Loader, Picture
+from jaxstyle.batch.loader import Loader, Picture
+from jaxstyle.batch.pending import look
 from jaxstyle.batch.plan import Group, size_batches
-from jaxstyle.batch.progress import Teller
-from jaxstyle.batch.todo import look
+from jaxstyle.batch.reporting import Teller
 from jaxstyle.errors import DivergedError, ExitCode, JaxstyleError, WriteError, one_line
-from jaxstyle.files import write_bytes
-from jaxstyle.paint import Progress, Subject, paint
-from jaxstyle.paintings import Paintings
-from jaxstyle.provenance import FileId, metadata, provenance
+from jaxstyle.io import images
+from jaxstyle.io.atomic import write_bytes
+from jaxstyle.io.provenance import FileId, metadata, provenance
+from jaxstyle.loop.driver import Progress, Subject, paint
+from jaxstyle.loop.style_cache import Paintings
 from jaxstyle.signals import on_signals
 from jaxstyle.vgg19 import Params
 

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxstyle.linalg import eigh
 from jaxstyle.losses.gram import gram_matrix, inner_products
 from jaxstyle.losses.positions import positions
+from jaxstyle.ops.linalg import eigh
 
 
 class Moments(NamedTuple):

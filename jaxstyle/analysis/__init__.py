@@ -1,0 +1,1 @@
+"""What layers hold, and what a run costs."""

@@ -1,0 +1,1 @@
+"""Files: images, weights, inputs, checkpoints and provenance."""

@@ -1,0 +1,1 @@
+"""The optimization loop: levels, compiled programs, style statistics, where to start."""

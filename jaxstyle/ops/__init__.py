@@ -1,0 +1,1 @@
+"""Array operations: convolution, matrix roots, the order of gradients."""

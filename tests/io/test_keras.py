@@ -1,0 +1,154 @@
+"""Converters, each fed with a file that the other framework wrote."""
+
+import os
+
+import h5py
+import numpy as np
+import pytest
+
+from jaxstyle import features, load_weights
+from jaxstyle.cli import main
+from jaxstyle.errors import WeightsError
+from jaxstyle.io.keras import CONVS, from_keras
+from jaxstyle.vgg19 import PARAM_SHAPES
+
+os.environ["KERAS_BACKEND"] = "jax"
+# Keras' own warnings: of its older file format, and of NumPy 2.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+
+
+def relative_error(values, expected):
+    return np.abs(np.asarray(values) - expected).max() / np.abs(expected).max()
+
+
+@pytest.fixture(scope="module")
+def image():
+    return np.random.default_rng(0).random((32, 48, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def keras_model():
+    import keras
+
+    keras.utils.set_random_seed(0)
+    return keras.applications.VGG19(weights=None, include_top=False, input_shape=(32, 48, 3))
+
+
+def save_keras(model, path, layout):
+    if layout == "keras 3":
+        model.save_weights(path)
+    elif layout == "whole model":
+        model.save(path)
+    else:
+        from keras.src.legacy.saving import legacy_h5_format
+
+        with h5py.File(path, "w") as file:
+            legacy_h5_format.save_weights_to_hdf5_group(file, model)
+
+
+@pytest.mark.parametrize("layout", ["keras 3", "whole model", "keras 2"])
+def test_keras_files_give_keras_own_features(tmp_path, keras_model, image, layout):
+    import keras
+
+    source = tmp_path / ("k.weights.h5" if layout == "keras 3" else "k.h5")
+    save_keras(keras_model, source, layout)
+    out = tmp_path / "out.h5"
+    assert main(["weights", "convert", str(source), str(out), "--dtype", "float32"]) == 0
+    found = features(load_weights(out), image, ("pool5",))["pool5"]
+    # Keras preprocesses by itself: RGB in [0, 255] to BGR minus the mean.
+    ready = keras.applications.vgg19.preprocess_input(255 * image[None].copy())
+    expected = np.asarray(keras_model(ready))[0]
+    assert relative_error(found, expected) < 1e-4
+
+
+def test_first_keras_releases_names_are_read(tmp_path):
+    # The layout of vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5.
+    with h5py.File(tmp_path / "old.h5", "w") as file:
+        for name in CONVS:
+            layer = f"block{name[4]}_conv{name[6]}"
+            for leaf, suffix in (("kernel", "W_1:0"), ("bias", "b_1:0")):
+                file[f"{layer}/{layer}_{suffix}"] = np.zeros(PARAM_SHAPES[name][leaf], np.float32)
+    assert set(from_keras(tmp_path / "old.h5")) == set(PARAM_SHAPES)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "does not exist"), (b"", "not a whole HDF5 file"), ("empty", "holds no conv1_1")],
+)
+def test_files_that_are_no_vgg19_are_named(tmp_path, content, message):
+    path = tmp_path / "bad.h5"
+    if content == "empty":
+        h5py.File(path, "w").close()
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(WeightsError, match=message):
+        from_keras(path)
+
+
+@pytest.fixture(scope="module")
+def torch():
+    return pytest.importorskip("torch", reason="torch is an extra: pip install '.[convert]'")
+
+
+@pytest.fixture(scope="module")
+def state_dict(torch):
+    """A VGG19 as torchvision names it, with random weights and a stub of a classifier."""
+    torch.manual_seed(0)
+    modules = []
+    for name in CONVS:
+        *_, inputs, outputs = PARAM_SHAPES[name]["kernel"]
+        modules += [torch.nn.Conv2d(inputs, outputs, 3, padding=1), torch.nn.ReLU()]
+        if name in ("conv1_2", "conv2_2", "conv3_4", "conv4_4", "conv5_4"):
+            modules.append(torch.nn.MaxPool2d(2))
+    model = torch.nn.ModuleDict(
+        {"features": torch.nn.Sequential(*modules), "classifier": torch.nn.Linear(4, 2)}
+    )
+    return model
+
+
+@pytest.mark.parametrize("layout", ["torchvision", "caffe"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_pytorch_files_give_pytorchs_own_features(
+    tmp_path, torch, state_dict, image, layout, zipped
+):
+    import convert_vgg19
+
+    source, out = tmp_path / "vgg.pth", tmp_path / "out.h5"
+    # The public releases are of the older format, without a zip archive.
+    torch.save(state_dict.state_dict(), source, _use_new_zipfile_serialization=zipped)
+    arguments = [str(source), str(out), "--layout", layout, "--dtype", "float32"]
+    assert convert_vgg19.main(arguments) == 0
+    found = features(load_weights(out), image, ("pool5",))["pool5"]
+    if layout == "torchvision":
+        ready = (image - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    else:
+        ready = 255 * image[..., ::-1] - [103.939, 116.779, 123.68]
+    ready = torch.from_numpy(ready.astype(np.float32)).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        expected = state_dict["features"](ready)[0].permute(1, 2, 0).numpy()
+    assert relative_error(found, expected) < 1e-4
+
+
+def test_unknown_pytorch_files_must_say_what_they_are(tmp_path, torch, state_dict, capsys):
+    import convert_vgg19
+
+    torch.save(state_dict.state_dict(), tmp_path / "vgg.pth")
+    assert convert_vgg19.main([str(tmp_path / "vgg.pth"), str(tmp_path / "out.h5")]) == 4
+    assert "--layout" in capsys.readouterr().err
+    assert not (tmp_path / "out.h5").exists()
+
+
+def test_normalizing_on_conversion(tmp_path, keras_model, image, content):
+    from jaxstyle import write_image
+
+    save_keras(keras_model, tmp_path / "k.weights.h5", "keras 3")
+    write_image(tmp_path / "picture.png", content)
+    arguments = ["weights", "convert", str(tmp_path / "k.weights.h5"), str(tmp_path / "n.h5")]
+    # Filters of random weights hardly fire: their scales are beyond float16.
+    arguments += ["--dtype", "float32"]
+    assert main([*arguments, "--normalize", str(tmp_path / "picture.png")]) == 0
+    from jaxstyle import read_image
+
+    seen = read_image(tmp_path / "picture.png")
+    mean = features(load_weights(tmp_path / "n.h5"), seen, ("relu3_1",))["relu3_1"].mean((0, 1))
+    assert abs(np.median(mean) - 1) < 0.01

@@ -1,0 +1,45 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from jaxstyle.losses.moments import Moments, gaussian
+from jaxstyle.ops.linalg import eigh
+
+
+def symmetric(random, *shape):
+    m = jnp.asarray(random.normal(size=(*shape, shape[-1])), jnp.float32)
+    return m + m.swapaxes(-1, -2)
+
+
+@pytest.mark.parametrize("over", [lambda f: f, jax.jit, jax.vmap, lambda f: jax.vmap(jax.vmap(f))])
+def test_it_is_numpys(random, over):
+    m = symmetric(random, 2, 3, 5)
+    values, vectors = over(eigh)(m)
+    np.testing.assert_allclose(values, np.linalg.eigh(m)[0], atol=1e-5)
+    np.testing.assert_allclose((vectors * values[..., None, :]) @ vectors.mT, m, atol=1e-5)
+
+
+def test_gradient_is_that_of_finite_differences(random):
+    with jax.enable_x64(True):
+        m = np.asarray(symmetric(random, 2, 4), np.float64)
+
+        def squared(m):
+            values, vectors = eigh(jnp.asarray(m + m.mT))
+            # What depends on neither the order nor the sign of the vectors.
+            return values, (vectors * jnp.exp(values)[..., None, :]) @ vectors.mT
+
+        check_grads(squared, (m,), order=1)
+
+
+def test_lapack_is_never_given_a_batch(random):
+    def roots(mean, second):
+        return gaussian(Moments(mean, second)).root
+
+    mean, second = jnp.zeros((2, 3, 5)), jnp.broadcast_to(jnp.eye(5), (2, 3, 5, 5))
+    for over in (roots, jax.vmap(roots)):
+        text = jax.jit(over).lower(mean, second).as_text()
+        calls = [line for line in text.splitlines() if "syevd" in line]
+        assert calls
+        assert all("(tensor<5x5xf32>)" in call for call in calls)
