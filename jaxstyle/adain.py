@@ -14,7 +14,8 @@ from jaxtyping import Array, Float
 from jaxstyle import pyramid
 from jaxstyle.losses import Moments, deviation, moments
 from jaxstyle.ops.conv import conv3x3
-from jaxstyle.vgg19 import AnyArray, Params, features
+from jaxstyle.types import AnyArray, Params
+from jaxstyle.vgg19 import features
 
 _LAYER, _STRIDE = "relu4_1", 8
 _CHANNELS = (512, 256, 256, 256, 256, 128, 128, 64, 64, 3)

@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from jaxstyle.options import (
     Carry,
@@ -29,7 +29,6 @@ from jaxstyle.options import (
     layers_of,
     split_term,
 )
-from jaxstyle.spec import LossSpec, Method, Weights
 
 Layers = Mapping[str, float] | Iterable[str] | Iterable[tuple[str, float]]
 
@@ -43,6 +42,45 @@ def _pairs(layers: Layers) -> tuple[tuple[str, float], ...]:
     items = layers.items() if isinstance(layers, Mapping) else layers
     pairs = [(item, 1.0) if isinstance(item, str) else item for item in items]
     return tuple((str(name), float(weight)) for name, weight in pairs)
+
+
+class Weights(NamedTuple):
+    """Coefficient of every term of the loss: a pytree of numbers, traced, never static."""
+
+    content: dict[str, float]
+    style: dict[str, float]
+    tv: float
+    laplacian: float = 0.0
+
+
+@dataclass(frozen=True)
+class LossSpec:
+    """What shapes the loss's program, as opposed to its numbers; hashable.
+
+    `content_layers` and `style_layers` are terms, such as `relu4_2` or `sliced:relu3_1`.
+    """
+
+    content_layers: tuple[str, ...]
+    style_layers: tuple[str, ...]
+    pooling: Pooling
+    padding: Padding
+    dtype: DType
+    content_norm: ContentNorm
+    style_loss: StyleLoss
+    gram_norm: GramNorm
+    tv_form: TVForm
+    laplacian: bool
+    conv: WhichConv
+
+
+@dataclass(frozen=True)
+class OptimizerSpec:
+    """What shapes the descent's program; hashable."""
+
+    optimizer: Optimizer
+    line_search: bool
+    clamp: bool
+    carry: Carry
 
 
 @dataclass(frozen=True)
@@ -224,18 +262,18 @@ class StyleConfig:
         )
 
     @property
-    def method(self) -> Method:
+    def optimizer_spec(self) -> OptimizerSpec:
         """The part of the configuration that shapes the descent's program."""
-        return Method(self.optimizer, self.line_search, self.clamp, self.carry)
+        return OptimizerSpec(self.optimizer, self.line_search, self.clamp, self.carry)
 
     @property
-    def program(self) -> dict[str, Any]:
+    def static_key(self) -> dict[str, Any]:
         """What pictures must have in common to be made by one compiled program."""
         names = ("size", "min_size", "scale_factor", "steps", "color")
         return {
             **{name: getattr(self, name) for name in names},
             **dataclasses.asdict(self.spec),
-            **dataclasses.asdict(self.method),
+            **dataclasses.asdict(self.optimizer_spec),
         }
 
 

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxstyle.losses import self_similarity, self_similarity_loss
-from jaxstyle.vgg19 import AnyArray, Params, features
+from jaxstyle.types import AnyArray, Params
+from jaxstyle.vgg19 import features
 
 CONTENT_LAYERS = ("relu2_2", "relu3_3", "relu4_3")
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")

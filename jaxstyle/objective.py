@@ -4,7 +4,7 @@ This is where a researcher swaps the method: `make_targets` says what is measure
 on the photograph and the paintings, `total_loss` how an image is compared.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxstyle.config import StyleConfig
+from jaxstyle.config import LossSpec, StyleConfig, Weights
 from jaxstyle.losses import (
     color_windows,
     content_loss,
@@ -24,15 +24,14 @@ from jaxstyle.losses import (
     total_variation,
 )
 from jaxstyle.losses.families import StyleFamily
-from jaxstyle.ops.deferred_grad import aside
+from jaxstyle.ops.deferred_grad import deferred_grad
 from jaxstyle.options import layers_of, split_term
-from jaxstyle.regions import coverage, resize_masks
-from jaxstyle.spec import LossSpec, Weights
-from jaxstyle.vgg19 import AnyArray, Params, Tap, features
+from jaxstyle.types import AnyArray, Params, Tap
+from jaxstyle.vgg19 import features
 
 _SIMILARITY = "self_similarity"
 
-Kept = dict[str, Any]
+StyleStatistics = dict[str, Any]
 """What is kept of a painting: for every style term what its loss measures."""
 
 
@@ -92,8 +91,8 @@ def make_targets(
     check_masks(masks, len(styles))
     if masks is not None and content is None:
         raise ValueError("`masks` divide a photograph; they need a `content`.")
-    found = [measure_style(params, style, config.spec) for style in styles]
-    return measure(params, content, found, blend, masks, config.spec)
+    found = [compute_style_statistics(params, style, config.spec) for style in styles]
+    return build_targets(params, content, found, blend, masks, config.spec)
 
 
 def blend_weights(config: StyleConfig, styles: int) -> Float[Array, " styles"]:
@@ -118,23 +117,26 @@ def check_masks(masks: AnyArray | None, styles: int) -> None:
         )
 
 
-def measure_style(params: Params, style: Float[AnyArray, "_h _w 3"], spec: LossSpec) -> Kept:
+def compute_style_statistics(
+    params: Params, style: Float[AnyArray, "_h _w 3"], spec: LossSpec
+) -> StyleStatistics:
     """What is kept of one painting, e.g. the moments of its features at each style layer."""
-    found = _look(params, style, layers_of(spec.style_layers), spec)
+    found = _extract_features(params, style, layers_of(spec.style_layers), spec)
     return {
-        term: _family(term, spec).measure(found[split_term(term)[1]]) for term in spec.style_layers
+        term: _family(term, spec).statistics(found[split_term(term)[1]])
+        for term in spec.style_layers
     }
 
 
-def measure(
+def build_targets(
     params: Params,
     content: Float[AnyArray, "h w 3"] | None,
-    styles: Sequence[Kept],
+    styles: Sequence[StyleStatistics],
     blend: Float[Array, " styles"],
     masks: Float[AnyArray, "styles mask_h mask_w"] | None,
     spec: LossSpec,
 ) -> Targets:
-    """`make_targets` from what `measure_style` kept of each painting, all numbers traced.
+    """Build `Targets` from the statistics of each style image; all numbers are traced.
 
     A sweep over weights then compiles once, and a painting is looked at once for
     many photographs.
@@ -147,7 +149,9 @@ def measure(
     if content is not None and (known or spec.laplacian):
         size = content.shape[:2]
     families = {term: _family(term, spec) for term in spec.style_layers} if styles else {}
-    stacked: Kept = jax.tree.map(lambda *regions: jnp.stack(regions), *styles) if styles else {}
+    stacked: StyleStatistics = (
+        jax.tree.map(lambda *regions: jnp.stack(regions), *styles) if styles else {}
+    )
     if masks is None or content is None:
         style = {
             term: jax.tree.map(lambda leaf: leaf[None], f.target(f.blend(stacked[term], blend)))
@@ -155,7 +159,7 @@ def measure(
         }
         return Targets(known, style, None, jnp.ones(1), spec, windows, size)
     masks = jnp.asarray(masks)
-    look = partial(_look, layers=layers_of(spec.style_layers), spec=spec)
+    look = partial(_extract_features, layers=layers_of(spec.style_layers), spec=spec)
     shapes = {name: f.shape for name, f in jax.eval_shape(look, params, content).items()}
     # Departure from Gatys et al. (2017): a region counts by its area. Its Gram matrix
     # is an average, so with equal weights small regions would be painted harder.
@@ -167,7 +171,7 @@ def measure(
 def _content_targets(
     params: Params, content: Float[AnyArray, "h w 3"], spec: LossSpec
 ) -> dict[str, Array]:
-    found = _look(params, content, layers_of(spec.content_layers), spec)
+    found = _extract_features(params, content, layers_of(spec.content_layers), spec)
     targets = {}
     for term in spec.content_layers:
         loss, layer = split_term(term)
@@ -210,9 +214,9 @@ def total_loss(
     known = _of_layers(targets)
 
     def tap(layer: str, x: Array) -> tuple[Array, Any]:
-        return aside(partial(_losses, spec), x, known[layer])
+        return deferred_grad(partial(_losses, spec), x, known[layer])
 
-    found = _look(params, image, tuple(known), spec, tap=tap)
+    found = _extract_features(params, image, tuple(known), spec, tap=tap)
     terms = {}
     if targets.content:
         terms["content"] = sum(
@@ -227,7 +231,7 @@ def total_loss(
     return sum(terms.values(), start=jnp.zeros(())), terms
 
 
-class _Known(NamedTuple):
+class LayerTargets(NamedTuple):
     """What is known of one layer: targets of its terms, and its masks."""
 
     content: dict[str, Any]
@@ -235,12 +239,12 @@ class _Known(NamedTuple):
     masks: Any
 
 
-def _of_layers(targets: Targets) -> dict[str, _Known]:
+def _of_layers(targets: Targets) -> dict[str, LayerTargets]:
     def of(known: dict[str, Any], layer: str) -> dict[str, Any]:
         return {term: target for term, target in known.items() if split_term(term)[1] == layer}
 
     return {
-        layer: _Known(
+        layer: LayerTargets(
             of(targets.content, layer),
             of(targets.style, layer),
             None if targets.masks is None else targets.masks.get(layer),
@@ -250,7 +254,7 @@ def _of_layers(targets: Targets) -> dict[str, _Known]:
 
 
 def _losses(
-    spec: LossSpec, features: Array, known: _Known
+    spec: LossSpec, features: Array, known: LayerTargets
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Losses of one layer's terms: content; style, of every region."""
     content = {term: _content_loss(features, term, t, spec) for term, t in known.content.items()}
@@ -268,9 +272,30 @@ def _content_loss(features: Array, term: str, target: Array, spec: LossSpec) -> 
     return content_loss(features, target, norm=spec.content_norm)
 
 
-def _look(
+def _extract_features(
     params: Params, image: AnyArray, layers: Sequence[str], spec: LossSpec, **tap: Tap
 ) -> dict[str, Any]:
     return features(
         params, image, layers, pooling=spec.pooling, padding=spec.padding, dtype=spec.dtype, **tap
     )
+
+
+def resize_masks(
+    masks: Float[Array, "styles h w"], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Float[Array, "styles h_l w_l"]]:
+    """Masks at the size of each layer, by antialiased linear interpolation.
+
+    Args:
+      masks: weight of each style at each pixel, at least 0.
+      shapes: shape `(..., h_l, w_l, c_l)` of each layer's feature map.
+    """
+    count = masks.shape[0]
+    return {
+        layer: jax.image.resize(masks, (count, *shape[-3:-1]), "linear")
+        for layer, shape in shapes.items()
+    }
+
+
+def coverage(masks: Float[Array, "styles h w"]) -> Float[Array, " styles"]:
+    """Part of the picture that each mask covers, 0 to 1."""
+    return masks.mean(axis=(-2, -1))

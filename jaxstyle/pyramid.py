@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxstyle.config import StyleConfig
 from jaxstyle.optimize import State, averaged, init
 from jaxstyle.options import min_side
-from jaxstyle.vgg19 import AnyArray, check_floating
+from jaxstyle.types import AnyArray, check_floating
 
 
 def fit_shape(shape: Sequence[float], long_edge: float) -> tuple[int, int]:

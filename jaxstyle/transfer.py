@@ -15,13 +15,13 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from jaxstyle.color import with_chroma
 from jaxstyle.config import Layers, StyleConfig
-from jaxstyle.loop.driver import Callback, Progress, Result, Subject, paint
+from jaxstyle.loop.driver import Callback, Progress, Result, TransferInputs, paint
 from jaxstyle.loop.initialize import prepare
-from jaxstyle.loop.programs import first_guess
+from jaxstyle.loop.programs import apply_adain
 from jaxstyle.objective import blend_weights
 from jaxstyle.options import check_option
 from jaxstyle.pyramid import fit_shape, resize, style_shapes
-from jaxstyle.vgg19 import AnyArray, Params
+from jaxstyle.types import AnyArray, Params
 
 Painting = Float[AnyArray, "_hs _ws 3"]
 Styles = Painting | Sequence[Painting]
@@ -62,7 +62,7 @@ def stylize(
     Raises:
       ValueError: arguments do not fit each other, or the picture is too small for the layers.
     """
-    subject = Subject(content, _several(styles), config or StyleConfig(), key, start, masks)
+    subject = TransferInputs(content, _several(styles), config or StyleConfig(), key, start, masks)
     return paint(params, [subject], callback, shape=content.shape[:2], resume=resume)
 
 
@@ -115,7 +115,7 @@ def stylize_batch(
                 f"`{name}` has {len(items)} entries for {n} photographs; give 1 or {n}."
             )
     subjects = [
-        Subject(
+        TransferInputs(
             content=contents[i],
             styles=_several(entries[i % len(entries)]),
             config=configs[i % len(configs)] or StyleConfig(),
@@ -159,7 +159,7 @@ def synthesize_texture(
       shape: proportions of the texture, height and width; a square by default.
     """
     config = texture_config(config or StyleConfig())
-    subject = Subject(None, _several(styles), config, key)
+    subject = TransferInputs(None, _several(styles), config, key)
     return paint(params, [subject], callback, shape=shape or (1, 1))
 
 
@@ -197,7 +197,7 @@ def reconstruct(
     config = config or StyleConfig(tv_weight=0, learning_rate=0.02)
     config = reconstruction_config(config, layers, of=of)
     content, styles = (image, ()) if of == "content" else (None, (image,))
-    subject = Subject(content, styles, config, key)
+    subject = TransferInputs(content, styles, config, key)
     return paint(params, [subject], callback, shape=image.shape[:2])
 
 
@@ -246,7 +246,7 @@ def preview(
     look = {"init": "content", "color": config.color, "shape": shape}
     seen, paintings, _ = prepare(jax.random.key(0), content, paintings, blend, None, 0.0, **look)
     sizes = style_shapes(paintings, shape, config)
-    image = first_guess(params, seen, paintings, blend, strength, shape=shape, sizes=sizes)
+    image = apply_adain(params, seen, paintings, blend, strength, shape=shape, sizes=sizes)
     if config.color == "luminance":
         return with_chroma(image, resize(jnp.asarray(content), shape))
     return image

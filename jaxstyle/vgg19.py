@@ -7,14 +7,13 @@ configuration E, without the classifier.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstyle.ops import winograd
@@ -29,13 +28,8 @@ from jaxstyle.options import (
     check_option,
     min_side,
 )
+from jaxstyle.types import AnyArray, Params, Tap, check_floating
 
-Params = Mapping[str, Mapping[str, Any]]
-"""Weights: one `{"kernel", "bias"}` per convolution, and `"color"`, see `PARAM_SHAPES`."""
-AnyArray = Array | np.ndarray
-"""Images may come as NumPy arrays, as `read_image` returns them, or as JAX arrays."""
-Tap = Callable[[str, Array], tuple[Array, Any]]
-"""Of a layer's name and map: the map to go on with, and what is returned of the layer."""
 # An average is below a maximum. With this factor relu5_1 keeps its mean activation: eight
 # photographs and paintings needed 1.36 to 1.50 for each pooling. style-transfer-pytorch
 # takes 2, which lets it grow fourfold.
@@ -52,12 +46,6 @@ for _name in (name for name in LAYERS if name.startswith("conv")):
     _outputs = BLOCKS[int(_name[4]) - 1][0]
     PARAM_SHAPES[_name] = {"kernel": (3, 3, _inputs, _outputs), "bias": (_outputs,)}
     _inputs = _outputs
-
-
-def check_floating(image: AnyArray) -> None:
-    """Raise `TypeError` for an image of integers: bytes must be divided by 255 first."""
-    if not jnp.issubdtype(image.dtype, jnp.floating):
-        raise TypeError(f"`image` is {image.dtype}; it must be floating point, RGB in [0, 1].")
 
 
 def _itself(_: str, x: Array) -> tuple[Array, Array]:

@@ -24,7 +24,7 @@ import torch_reference
 
 import jaxstyle
 from jaxstyle import StyleConfig
-from jaxstyle.loop.programs import weights
+from jaxstyle.loop.programs import transform_weights
 from jaxstyle.presets import GATYS_STYLE_LAYERS
 
 # At a time: jaxstyle's in one compiled loop, PyTorch's one after the other.
@@ -64,7 +64,7 @@ def of_jaxstyle(params, config, images, *, transformed):
     """A call that computes loss and gradient with jaxstyle, and its temporary bytes."""
     content, style, *starts = (jnp.asarray(image) for image in images)
     targets = jaxstyle.make_targets(params, content, [style], config)
-    used = weights(params, spec=config.spec) if transformed else params
+    used = transform_weights(params, spec=config.spec) if transformed else params
 
     def objective(params, x):
         return jaxstyle.total_loss(params, x, targets, config.weights)[0]

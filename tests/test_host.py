@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxstyle import memory
+from jaxstyle import host
 
 GLIBC = hasattr(ctypes.CDLL(None), "malloc_trim")
 
@@ -20,11 +20,11 @@ def test_freed_memory_goes_back_to_the_system():
     behind = bytearray(64 * 1024)
     full = resident()
     del blocks
-    memory.give_back()
+    host.release_memory()
     assert resident() < full - 100
     assert behind is not None
 
 
 def test_another_c_library_is_no_error(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
-    memory.give_back()
+    host.release_memory()

@@ -8,7 +8,7 @@ from conftest import SHORT_STEP, assert_same_picture
 
 from jaxstyle import PRESETS, StyleConfig, reconstruct, stylize, synthesize_texture
 from jaxstyle.color import luminance
-from jaxstyle.loop.programs import advance, targets
+from jaxstyle.loop.programs import build_targets, run_steps
 from jaxstyle.transfer import reconstruction_config, texture_config
 
 # Two levels of shallow layers: seconds instead of minutes, and every part of the loop.
@@ -202,13 +202,13 @@ def test_reconstruction_of_style_has_no_content_term(params, style):
 
 def test_a_sweep_over_numbers_compiles_once(params, content, style):
     stylize(params, content, style, CONFIG)
-    before = advance._cache_size(), targets._cache_size()
+    before = run_steps._cache_size(), build_targets._cache_size()
     for weight in (1.0, 2.0, 3.0):
         config = dataclasses.replace(
             CONFIG, style_weight=weight, tv_weight=weight, learning_rate=0.01 * weight, average=0.1
         )
         stylize(params, content, style, config)
-    assert (advance._cache_size(), targets._cache_size()) == before
+    assert (run_steps._cache_size(), build_targets._cache_size()) == before
 
 
 def test_watching_more_steps_compiles_nothing_more(params, content, style):
@@ -240,9 +240,9 @@ def test_the_whole_run_is_differentiable(params, content, style):
 
 def test_a_run_compiles_once_per_level(params, content, style):
     config = dataclasses.replace(CONFIG, size=40, min_size=20)
-    before = advance._cache_size(), targets._cache_size()
+    before = run_steps._cache_size(), build_targets._cache_size()
     stylize(params, content, style, config, callback=lambda progress: None)
-    assert (advance._cache_size(), targets._cache_size()) == (before[0] + 2, before[1] + 2)
+    assert (run_steps._cache_size(), build_targets._cache_size()) == (before[0] + 2, before[1] + 2)
 
 
 @pytest.mark.parametrize(

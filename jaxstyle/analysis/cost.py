@@ -15,7 +15,7 @@ import numpy as np
 from jaxstyle import pyramid
 from jaxstyle.config import StyleConfig
 from jaxstyle.loop import programs
-from jaxstyle.vgg19 import Params
+from jaxstyle.types import Params
 
 # Pictures at once on a CPU, of up to so many pixels each: a step of each then takes 17 % less time
 # than alone at 128x85, 5 % less at 256x171.
@@ -24,12 +24,12 @@ _CPU_TOGETHER, _CPU_PIXELS = 4, 256**2
 _TIMED = 256
 
 
-class Forecast(NamedTuple):
+class CostEstimate(NamedTuple):
     """What a picture takes.
 
     Attributes:
       levels: sizes (height, width) and steps.
-      bytes: peak memory of a step's program, with its arguments; see `process_bytes`.
+      bytes: peak memory of a step's program, with its arguments; see `peak_process_bytes`.
       seconds: time of all steps, without compiling, reading and writing.
     """
 
@@ -38,9 +38,9 @@ class Forecast(NamedTuple):
     seconds: float
 
 
-def forecast(
+def estimate_cost(
     params: Params, shape: tuple[int, int], config: StyleConfig, pixel_seconds: float
-) -> Forecast:
+) -> CostEstimate:
     """What a picture of the proportions `shape` takes.
 
     The last level's program is compiled, not run: its memory is what the compiler says.
@@ -49,7 +49,7 @@ def forecast(
       params: weights from `load_weights`.
       shape: height and width, in proportion.
       config: all options.
-      pixel_seconds: from `time_pixel`.
+      pixel_seconds: from `time_pixel_step`.
 
     Raises:
       ValueError: the picture is too small for its layers.
@@ -57,12 +57,12 @@ def forecast(
     levels = pyramid.levels(shape, config)
     lowered, arguments = lower_step(params, config, levels[-1][0])
     needed = compiled_bytes(lowered.compile()) + _size(arguments)
-    return Forecast(levels, needed, pixel_seconds * pyramid.work(levels))
+    return CostEstimate(levels, needed, pixel_seconds * pyramid.work(levels))
 
 
-def time_pixel(params: Params, config: StyleConfig) -> float:
+def time_pixel_step(params: Params, config: StyleConfig) -> float:
     """Seconds of a step for each pixel, of a small picture."""
-    return step_cost(params, config, (_TIMED, _TIMED))[1] / _TIMED**2
+    return measure_step(params, config, (_TIMED, _TIMED))[1] / _TIMED**2
 
 
 def lower_step(
@@ -72,22 +72,22 @@ def lower_step(
 
     Nothing is computed. The picture has one style, and no masks.
     """
-    spec, method, rates = config.spec, config.method, programs.Rates.of(config)
+    spec, method, rates = config.spec, config.optimizer_spec, programs.Hyperparams.of(config)
     image = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     content = image if spec.content_layers or spec.laplacian else None
-    seen = partial(programs.style, spec=spec, shape=shape)
-    measured = partial(programs.targets, masks=None, spec=spec, shape=shape)
-    params = jax.eval_shape(partial(programs.weights, spec=spec), params)
+    seen = partial(programs.compute_style, spec=spec, shape=shape)
+    measured = partial(programs.build_targets, masks=None, spec=spec, shape=shape)
+    params = jax.eval_shape(partial(programs.transform_weights, spec=spec), params)
     styles = (jax.eval_shape(seen, params, image),)
     targets = jax.eval_shape(measured, params, content, styles, jnp.ones(1))
-    first = partial(programs.first_state, method=method, batched=False)
+    first = partial(programs.init_state, method=method, batched=False)
     state = jax.eval_shape(first, image, rates)
     arguments = params, targets, rates, state, 1
-    lowered = programs.advance.lower(*arguments, method=method, length=length, batched=False)
+    lowered = programs.run_steps.lower(*arguments, method=method, length=length, batched=False)
     return lowered, arguments
 
 
-def step_cost(params: Params, config: StyleConfig, shape: tuple[int, int]) -> tuple[int, float]:
+def measure_step(params: Params, config: StyleConfig, shape: tuple[int, int]) -> tuple[int, float]:
     """Bytes, and median seconds of three steps, at the size `shape`, of a black picture."""
     lowered, arguments = lower_step(params, config, shape)
     compiled, times = lowered.compile(), []
@@ -105,32 +105,32 @@ def compiled_bytes(compiled: jax.stages.Compiled) -> int:
     return analysis.temp_size_in_bytes + analysis.output_size_in_bytes if analysis else 0
 
 
-def memory_bytes() -> int:
+def available_bytes() -> int:
     """Memory that a device still has for programs: its own, or what the machine leaves."""
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limits = _said("/proc/meminfo", "MemAvailable:"), _said("/sys/fs/cgroup/memory.max")
+    limits = _read_bytes("/proc/meminfo", "MemAvailable:"), _read_bytes("/sys/fs/cgroup/memory.max")
     return min([free, *(limit for limit in limits if limit is not None)])
 
 
-def pictures_at_once(picture_bytes: int) -> int:
+def max_batch_size(picture_bytes: int) -> int:
     """How many pictures that each take so much find room in the device's memory; at least one."""
-    return max(1, int(0.8 * memory_bytes() // max(picture_bytes, 1)))
+    return max(1, int(0.8 * available_bytes() // max(picture_bytes, 1)))
 
 
-def pictures_on_cpu(shape: tuple[int, int]) -> int:
+def cpu_batch_size(shape: tuple[int, int]) -> int:
     """How many pictures of a height and width a CPU takes at once, whatever room it has."""
     return _CPU_TOGETHER if math.prod(shape) <= _CPU_PIXELS else 1
 
 
-def process_bytes() -> int:
+def peak_process_bytes() -> int:
     """Most memory this process has had so far, where it shares the programs': on a CPU."""
     if jax.default_backend() != "cpu" or sys.platform == "win32":
         return 0
     # `ru_maxrss` begins with what the process that started this one had.
-    if own := _said("/proc/self/status", "VmHWM:"):
+    if own := _read_bytes("/proc/self/status", "VmHWM:"):
         return own
     import resource
 
@@ -138,7 +138,7 @@ def process_bytes() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def _said(path: str, word: str = "") -> int | None:
+def _read_bytes(path: str, word: str = "") -> int | None:
     """Bytes on the line of a system's file that starts with `word`; `None` without one."""
     try:
         (line,) = (s for s in Path(path).read_text().splitlines() if s.startswith(word))

@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxstyle.config import StyleConfig
-from jaxstyle.loop.driver import Subject, paint
-from jaxstyle.loop.style_cache import Paintings
+from jaxstyle.loop.driver import TransferInputs, paint
+from jaxstyle.loop.style_cache import StyleCache
 from jaxstyle.metrics import Scores, score
 from jaxstyle.presets import GATYS_STYLE_LAYERS
-from jaxstyle.vgg19 import AnyArray, Params
+from jaxstyle.types import AnyArray, Params
 
 CONTENT_LAYERS = ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_2")
 """Layers whose content is reconstructed: those of Gatys et al. (2016), figure 1."""
@@ -76,7 +76,7 @@ def sweep(
     ]
 
 
-def paint_panels(
+def render_panels(
     params: Params,
     content: Float[AnyArray, "h w 3"],
     style: Float[AnyArray, "_h _w 3"],
@@ -94,12 +94,12 @@ def paint_panels(
       at_once: pictures in one program; the rest of the last batch are copies.
     """
     at_once = min(at_once, len(panels))
-    configs = one_program([panel.config for panel in panels])
-    paintings, scores = Paintings(), jax.jit(score)
+    configs = share_program([panel.config for panel in panels])
+    paintings, scores = StyleCache(), jax.jit(score)
     for begin in range(0, len(panels), at_once):
         part = list(range(begin, min(begin + at_once, len(panels))))
         filled = [*part, *[part[-1]] * (at_once - len(part))]
-        subjects = [Subject(content, (style,), configs[i]) for i in filled]
+        subjects = [TransferInputs(content, (style,), configs[i]) for i in filled]
         shape = content.shape[:2]
         result = paint(params, subjects, None, shape=shape, batched=True, paintings=paintings)
         for i, image in zip(part, np.asarray(result.image), strict=False):
@@ -110,7 +110,7 @@ def paint_panels(
             yield image, found
 
 
-def one_program(configs: Sequence[StyleConfig]) -> list[StyleConfig]:
+def share_program(configs: Sequence[StyleConfig]) -> list[StyleConfig]:
     """The same configurations, each with the layers of all; those of others weigh 0."""
     # Weights are relative, so that those of the loss are as good; a family that is off has none.
     content = {name: 0.0 for config in configs for name in config.weights.content}

@@ -111,7 +111,7 @@ def is_done(record: Record, job: str, folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def at_work(folder: Path, shard: Shard) -> Iterator[None]:
+def lock_output(folder: Path, shard: Shard) -> Iterator[None]:
     """Make the folder, and keep other processes off the shard while the block runs.
 
     Raises:

@@ -13,7 +13,7 @@ from jaxstyle.errors import ImageReadError
 from jaxstyle.io import images
 from jaxstyle.io.inputs import check_proportions, read_mask, read_style
 
-# Paintings kept in memory; a batch mostly has few.
+# StyleCache kept in memory; a batch mostly has few.
 _KEPT = 16
 
 

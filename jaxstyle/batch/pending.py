@@ -14,7 +14,7 @@ from jaxstyle.io.provenance import FileId, InputIds, input_ids
 
 
 @dataclass
-class Todo:
+class PendingJobs:
     """What is left of a list of jobs, after what is done and what cannot be read.
 
     Attributes:
@@ -32,11 +32,11 @@ class Todo:
     failed: dict[int, JaxstyleError] = field(default_factory=dict)
 
 
-def look(
+def scan_jobs(
     jobs: Sequence[Job], folder: Path, weights: FileId, ledger: Ledger, *, overwrite: bool
-) -> Todo:
+) -> PendingJobs:
     """What of `jobs` is left to do: reads headers, inputs' hashes and the ledger."""
-    todo, cache, records = Todo(), {}, ledger.read()
+    todo, cache, records = PendingJobs(), {}, ledger.read()
     open_jobs = []
     for index, job in enumerate(jobs):
         try:

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import jax
 
 from jaxstyle import pyramid
-from jaxstyle.analysis.cost import pictures_at_once, pictures_on_cpu, step_cost
+from jaxstyle.analysis.cost import cpu_batch_size, max_batch_size, measure_step
 from jaxstyle.batch.jobs import Job
 from jaxstyle.config import StyleConfig
-from jaxstyle.vgg19 import Params
+from jaxstyle.types import Params
 
 MAX_DISTORTION = 0.05
 """Largest change of a picture's proportions while it is worked on."""
@@ -75,7 +75,7 @@ def make_groups(jobs: Iterable[tuple[int, Job, tuple[int, int]]]) -> list[Group]
     seen: dict[Hashable, tuple[tuple[int, int], StyleConfig]] = {}
     for index, job, size in jobs:
         shape = snap(size, job.config.size)
-        program = tuple(job.config.program.items())
+        program = tuple(job.config.static_key.items())
         key = (shape, program, len(job.styles), bool(job.masks), job.start is not None)
         groups.setdefault(key, []).append(index)
         seen.setdefault(key, (shape, job.config))
@@ -103,9 +103,9 @@ def size_batches(groups: Sequence[Group], params: Params, limit: int | None = No
     if limit is not None:
         room = [limit] * len(groups)
     elif jax.default_backend() == "cpu":
-        room = [pictures_on_cpu(group.shape) for group in groups]
+        room = [cpu_batch_size(group.shape) for group in groups]
     else:
-        room = [min(_LARGEST, pictures_at_once(cost.bytes)) for cost in costs(groups, params)]
+        room = [min(_LARGEST, max_batch_size(cost.bytes)) for cost in costs(groups, params)]
     devices = jax.local_device_count()
     # Every device takes as many as the others.
     sizes = [
@@ -131,10 +131,10 @@ def costs(groups: Sequence[Group], params: Params) -> list[Cost]:
     measured: dict[Hashable, tuple[float, float]] = {}
     found = []
     for group in groups:
-        key = tuple(group.config.program.items())
+        key = tuple(group.config.static_key.items())
         if key not in measured:
             side = min(group.config.size, 128)
-            bytes_, seconds = step_cost(params, group.config, (side, side))
+            bytes_, seconds = measure_step(params, group.config, (side, side))
             measured[key] = bytes_ / side**2, seconds / side**2
         per_pixel, seconds = measured[key]
         found.append(Cost(int(per_pixel * math.prod(group.shape)), seconds))

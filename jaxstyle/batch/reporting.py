@@ -12,7 +12,7 @@ from jaxstyle.batch.plan import Group
 from jaxstyle.options import LogFormat
 
 
-class Teller:
+class Reporter:
     """Hears what happens and says it; the base says nothing."""
 
     def __init__(self):
@@ -49,7 +49,7 @@ class Teller:
         return pace
 
 
-class Lines(Teller):
+class Lines(Reporter):
     """A line on stderr for every job, as a log keeps it."""
 
     def planned(self, groups: Sequence[Group], jobs: int, done: int) -> None:
@@ -65,7 +65,7 @@ class Lines(Teller):
         print(f"{text}\n", end="", file=sys.stderr, flush=True)
 
 
-class Events(Teller):
+class Events(Reporter):
     """A JSON object per line on stdout for every event."""
 
     def planned(self, groups: Sequence[Group], jobs: int, done: int) -> None:
@@ -108,7 +108,7 @@ class Bar(Lines):
         self._bar.update(self._task, completed=work, description=text)
 
     def finished(self, record: dict[str, Any]) -> None:
-        Teller.finished(self, record)
+        Reporter.finished(self, record)
         if record["status"] != "done":
             self.say(_outcome(record))
 
@@ -117,12 +117,12 @@ class Bar(Lines):
 
 
 @contextlib.contextmanager
-def teller(log_format: LogFormat, *, quiet: bool) -> Iterator[Teller]:
+def make_reporter(log_format: LogFormat, *, quiet: bool) -> Iterator[Reporter]:
     """The teller that fits the options and the terminal."""
     if log_format == "json":
         yield Events()
     elif quiet:
-        yield Teller()
+        yield Reporter()
     elif not sys.stderr.isatty():
         yield Lines()
     else:

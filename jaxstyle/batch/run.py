@@ -18,21 +18,21 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxstyle import __version__, memory, pyramid
+from jaxstyle import __version__, pyramid
 from jaxstyle.batch.jobs import Job
-from jaxstyle.batch.ledger import Ledger, Record, Shard, at_work
+from jaxstyle.batch.ledger import Ledger, Record, Shard, lock_output
 from jaxstyle.batch.loader import Loader, Picture
-from jaxstyle.batch.pending import look
+from jaxstyle.batch.pending import scan_jobs
 from jaxstyle.batch.plan import Group, size_batches
-from jaxstyle.batch.reporting import Teller
+from jaxstyle.batch.reporting import Reporter
 from jaxstyle.errors import DivergedError, ExitCode, JaxstyleError, WriteError, one_line
+from jaxstyle.host import on_signals, release_memory
 from jaxstyle.io import images
 from jaxstyle.io.atomic import write_bytes
 from jaxstyle.io.provenance import FileId, metadata, provenance
-from jaxstyle.loop.driver import Progress, Subject, paint
-from jaxstyle.loop.style_cache import Paintings
-from jaxstyle.signals import on_signals
-from jaxstyle.vgg19 import Params
+from jaxstyle.loop.driver import Progress, TransferInputs, paint
+from jaxstyle.loop.style_cache import StyleCache
+from jaxstyle.types import Params
 
 # Points of a loss curve that are kept.
 _CURVE = 64
@@ -63,7 +63,7 @@ class Batch:
         folder: Path,
         params: Params,
         weights: FileId,
-        tell: Teller,
+        tell: Reporter,
         *,
         shard: Shard,
         batch_size: int | None = None,
@@ -72,7 +72,7 @@ class Batch:
         self.jobs = shard.of(list(jobs))
         self.records: list[Record | None] = [None] * len(self.jobs)
         self._folder, self._params, self._weights = folder, params, weights
-        self._paintings = Paintings()
+        self._paintings = StyleCache()
         self._tell, self._shard = tell, shard
         self._limit, self._overwrite = batch_size, overwrite
         self._load = Loader(self.jobs)
@@ -87,8 +87,8 @@ class Batch:
         Raises:
           WriteError: another process is at work on these jobs, or nothing can be written.
         """
-        with at_work(self._folder, self._shard), on_signals(self._interrupt):
-            self._todo = look(
+        with lock_output(self._folder, self._shard), on_signals(self._interrupt):
+            self._todo = scan_jobs(
                 self.jobs, self._folder, self._weights, self._ledger, overwrite=self._overwrite
             )
             groups = size_batches(self._todo.groups, self._params, self._limit)
@@ -176,13 +176,13 @@ class Batch:
         filled = pictures + [pictures[-1]] * (room - len(pictures))
 
         def callback(progress: Progress) -> bool:
-            memory.give_back()
+            release_memory()
             self._work = before + pyramid.work(group.plan, progress.step) * len(pictures)
             self._tell.stepped(self._work, float(np.mean(progress.loss)))
             return self._stop is not None
 
         subjects = [
-            Subject(p.content, p.styles, self.jobs[p.index].config, None, p.start, p.masks)
+            TransferInputs(p.content, p.styles, self.jobs[p.index].config, None, p.start, p.masks)
             for p in filled
         ]
         # One alone is what `stylize` makes, to the last bit.

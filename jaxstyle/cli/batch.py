@@ -8,19 +8,19 @@ from typing import Any
 
 import jax
 
-from jaxstyle.analysis.cost import memory_bytes
+from jaxstyle.analysis.cost import available_bytes
 from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.ledger import Ledger, Shard
-from jaxstyle.batch.pending import look
+from jaxstyle.batch.pending import scan_jobs
 from jaxstyle.batch.plan import costs, size_batches
 from jaxstyle.batch.report import write_report
-from jaxstyle.batch.reporting import Events, plan_line, teller
+from jaxstyle.batch.reporting import Events, make_reporter, plan_line
 from jaxstyle.batch.run import Batch
 from jaxstyle.errors import ExitCode, WriteError
-from jaxstyle.host import use_compilation_cache
+from jaxstyle.host import enable_compilation_cache
 from jaxstyle.io import weights
 from jaxstyle.io.provenance import FileId, file_id
-from jaxstyle.vgg19 import Params
+from jaxstyle.types import Params
 
 
 def run_batch(args: argparse.Namespace, jobs: Sequence[Job], shard: Shard) -> ExitCode:
@@ -32,13 +32,13 @@ def run_batch(args: argparse.Namespace, jobs: Sequence[Job], shard: Shard) -> Ex
     folder: Path = args.output
     if folder.exists() and not folder.is_dir():
         raise WriteError(f"cannot write to {folder}: it is a file; name a folder.")
-    use_compilation_cache()
+    enable_compilation_cache()
     guessed = any(job.config.init == "adain" for job in jobs)
     params = weights.load_weights(args.weights, decoder=guessed)
     weights_id = file_id(weights.weights_path(args.weights))
     if args.dry_run:
         return _show_plan(args, shard.of(list(jobs)), folder, params, weights_id, shard)
-    with teller(args.log_format, quiet=args.quiet) as tell:
+    with make_reporter(args.log_format, quiet=args.quiet) as tell:
         batch = Batch(
             jobs,
             folder,
@@ -76,7 +76,7 @@ def _show_plan(
     weights_id: FileId,
     shard: Shard,
 ) -> ExitCode:
-    todo = look(jobs, folder, weights_id, Ledger(folder, shard), overwrite=args.overwrite)
+    todo = scan_jobs(jobs, folder, weights_id, Ledger(folder, shard), overwrite=args.overwrite)
     groups = size_batches(todo.groups, params, args.batch_size)
     events = Events() if args.log_format == "json" else None
     say = print if events is None else events.say
@@ -90,7 +90,7 @@ def _show_plan(
         height, width = group.shape
         say(
             f"  {width}x{height}: {len(group.jobs)} pictures, {group.batch} at once, "
-            f"{group.batch * cost.bytes / 2**30:.2f} GiB of {memory_bytes() / 2**30:.0f}"
+            f"{group.batch * cost.bytes / 2**30:.2f} GiB of {available_bytes() / 2**30:.0f}"
         )
     say(f"about {seconds / 60:.0f} min on {jax.devices()[0].device_kind}")
     for index, error in todo.failed.items():

@@ -10,7 +10,12 @@ import jax
 import numpy as np
 
 from jaxstyle import pyramid, transfer, vgg19
-from jaxstyle.analysis.cost import forecast, memory_bytes, process_bytes, time_pixel
+from jaxstyle.analysis.cost import (
+    available_bytes,
+    estimate_cost,
+    peak_process_bytes,
+    time_pixel_step,
+)
 from jaxstyle.batch.jobs import Defaults, check_jobs, find_pictures, pair, read_job_file
 from jaxstyle.batch.ledger import Shard
 from jaxstyle.cli import layers as study_command
@@ -18,7 +23,7 @@ from jaxstyle.cli.batch import run_batch
 from jaxstyle.cli.run_job import check_outputs, paint_file, write_picture
 from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.errors import ExitCode, WeightsError
-from jaxstyle.host import use_compilation_cache
+from jaxstyle.host import enable_compilation_cache
 from jaxstyle.io import images, weights
 from jaxstyle.io.atomic import check_output, file_sha256
 from jaxstyle.io.inputs import check_proportions, read_mask, read_style
@@ -102,7 +107,7 @@ def preview(args: argparse.Namespace) -> int:
     if str(args.output) != "-":
         images.check_picture(args.output, shape)
     styles = [read_style(path, shape, config) for path in args.styles]
-    use_compilation_cache()
+    enable_compilation_cache()
     weights_id = file_id(weights.weights_path(args.weights))
     origin = provenance(args.command, config, input_ids(inputs), weights_id)
     origin |= {"strength": args.strength}
@@ -159,17 +164,17 @@ def plan(args: argparse.Namespace) -> int:
     _check_aspect(args.aspect)
     for config in configs:
         pyramid.levels((1, args.aspect), config)
-    use_compilation_cache()
+    enable_compilation_cache()
     params = weights.load_weights(args.weights)
     shapes = [pyramid.fit_shape((1, args.aspect), config.size) for config in configs]
     # What a run has taken when its program is compiled, and nothing painted.
-    forecast(params, shapes[0], configs[0], 0.0)
-    own_bytes = process_bytes()
-    pixel_seconds = time_pixel(params, configs[0])
-    device = f"{jax.devices()[0].device_kind}, {memory_bytes() / 2**30:.1f} GiB free"
+    estimate_cost(params, shapes[0], configs[0], 0.0)
+    own_bytes = peak_process_bytes()
+    pixel_seconds = time_pixel_step(params, configs[0])
+    device = f"{jax.devices()[0].device_kind}, {available_bytes() / 2**30:.1f} GiB free"
     print(f"{'picture':>11} {'steps':>6} {'memory':>9} {'time':>8}   ({device})")
     for shape, config in zip(shapes, configs, strict=True):
-        found = forecast(params, shape, config, pixel_seconds)
+        found = estimate_cost(params, shape, config, pixel_seconds)
         steps = sum(count for _, count in found.levels)
         total_bytes = own_bytes + _PACKED * found.bytes if own_bytes else found.bytes
         print(

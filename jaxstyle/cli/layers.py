@@ -14,26 +14,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxstyle import metrics
-from jaxstyle.analysis.cost import forecast, pictures_at_once, pictures_on_cpu
+from jaxstyle.analysis.cost import cpu_batch_size, estimate_cost, max_batch_size
 from jaxstyle.analysis.grid import draw_grid
 from jaxstyle.analysis.layer_study import (
     STYLE_SETS,
     Panel,
-    one_program,
-    paint_panels,
     reconstructions,
+    render_panels,
+    share_program,
     sweep,
 )
 from jaxstyle.cli.run_job import check_outputs
 from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.errors import ExitCode
-from jaxstyle.host import use_compilation_cache
+from jaxstyle.host import enable_compilation_cache, on_signals
 from jaxstyle.io import images, weights
 from jaxstyle.io.atomic import write_bytes
 from jaxstyle.io.inputs import check_proportions, read_style
 from jaxstyle.io.provenance import file_id, input_ids, metadata, provenance
-from jaxstyle.signals import on_signals
-from jaxstyle.vgg19 import Params
+from jaxstyle.types import Params
 
 _SCORE_SIZE = 512
 """Long edge at which larger pictures are scored, unless told otherwise."""
@@ -65,7 +64,7 @@ def layers(args: argparse.Namespace, config: StyleConfig) -> ExitCode:
     scored = [[(blank, _text(panel, unknown)) for panel in row] for row in rows]
     images.check_picture(args.output, _grid(heads, scored).shape[:2])
     cells = [[(blank, panel.label) for panel in row] for row in rows]
-    use_compilation_cache()
+    enable_compilation_cache()
     weights_id = file_id(weights.weights_path(args.weights))
     origin = provenance(args.command, config, input_ids(inputs), weights_id)
     origin |= {"sets": sets, "style_weights": args.style_weights}
@@ -75,7 +74,7 @@ def layers(args: argparse.Namespace, config: StyleConfig) -> ExitCode:
     at_once = args.batch_size
     if at_once is None:
         at_once = _at_once(params, content.shape[:2], panels)
-    painted = paint_panels(params, content, style, panels, at_once=at_once)
+    painted = render_panels(params, content, style, panels, at_once=at_once)
     found, done, stopped = [], 0, threading.Event()
     with on_signals(stopped.set):
         for done, ((i, j), (image, scores)) in enumerate(zip(places, painted, strict=True), 1):
@@ -114,9 +113,9 @@ def _grid(
 def _at_once(params: Params, shape: tuple[int, int], panels: Sequence[Panel]) -> int:
     """Pictures to paint in one program: on a CPU a few small ones, else as many as find room."""
     if jax.default_backend() == "cpu":
-        return pictures_on_cpu(shape)
-    config = one_program([panel.config for panel in panels])[0]
-    return pictures_at_once(forecast(params, shape, config, pixel_seconds=0).bytes)
+        return cpu_batch_size(shape)
+    config = share_program([panel.config for panel in panels])[0]
+    return max_batch_size(estimate_cost(params, shape, config, pixel_seconds=0).bytes)
 
 
 def score(args: argparse.Namespace) -> ExitCode:
@@ -131,7 +130,7 @@ def score(args: argparse.Namespace) -> ExitCode:
     height, width = content.shape[:2]
     check_proportions(args.image, image.shape, (height, width))
     style = images.read_image(args.style, size, enlarge=False)
-    use_compilation_cache()
+    enable_compilation_cache()
     params = weights.load_weights(args.weights)
     found = jax.jit(metrics.score)(params, content, style, images.resize(image, (height, width)))
     for name, value in found._asdict().items():

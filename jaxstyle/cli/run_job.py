@@ -12,17 +12,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxstyle import memory, pyramid
+from jaxstyle import pyramid
 from jaxstyle.config import StyleConfig
 from jaxstyle.errors import DivergedError, ExitCode, WriteError
-from jaxstyle.host import use_compilation_cache
+from jaxstyle.host import enable_compilation_cache, on_signals, release_memory
 from jaxstyle.io import images, weights
 from jaxstyle.io.atomic import check_output, write_bytes
 from jaxstyle.io.checkpoint import Checkpoints
 from jaxstyle.io.provenance import Inputs, file_id, input_ids, metadata, provenance
 from jaxstyle.loop.driver import Callback, Progress, Result
-from jaxstyle.signals import on_signals
-from jaxstyle.vgg19 import Params
+from jaxstyle.types import Params
 
 Paint = Callable[[Params, Callback, Progress | None], Result]
 Plan = list[tuple[tuple[int, int], int]]
@@ -78,7 +77,7 @@ def paint_file(
     began = time.perf_counter()
     if str(args.output) != "-":
         images.check_picture(args.output, shape)
-    use_compilation_cache()
+    enable_compilation_cache()
     weights_id = file_id(weights.weights_path(args.weights))
     origin = provenance(args.command, config, input_ids(inputs), weights_id)
     params = weights.load_weights(args.weights, decoder=config.init == "adain")
@@ -141,7 +140,7 @@ class _Watch:
         self._interrupted, self._saved = False, -np.inf
 
     def __call__(self, progress: Progress) -> bool:
-        memory.give_back()
+        release_memory()
         if self.show is not None:
             self.show(progress)
         now = time.monotonic()

@@ -112,8 +112,8 @@ class Checkpoints:
                 f"the checkpoint in {folder} is of another run (other {', '.join(changed)}); "
                 "name another folder, or delete it."
             )
-        method = self._config.method
-        optimizer = make_optimizer(method.optimizer, 1.0, line_search=method.line_search)
+        spec = self._config.optimizer_spec
+        optimizer = make_optimizer(spec.optimizer, 1.0, line_search=spec.line_search)
         state = init(jnp.zeros((1, 1, 3)), optimizer)
         none = jnp.zeros(0)
         trace = Info(none, dict.fromkeys(found["meta"]["terms"], none), none)

@@ -20,10 +20,10 @@ from jaxstyle import pyramid
 from jaxstyle.config import StyleConfig
 from jaxstyle.loop import programs
 from jaxstyle.loop.initialize import prepare
-from jaxstyle.loop.style_cache import Paintings
+from jaxstyle.loop.style_cache import StyleCache
 from jaxstyle.objective import Targets, blend_weights, check_masks
 from jaxstyle.optimize import Info, State
-from jaxstyle.vgg19 import AnyArray, Params
+from jaxstyle.types import AnyArray, Params
 
 # Steps between two calls of a callback: at most so many, in about so many seconds. A call takes
 # its memory anew from the system, which at 512 pixels is a sixth of a step.
@@ -31,7 +31,7 @@ _CHUNK = 32
 _CHUNK_SECONDS = 3.0
 
 
-class Subject(NamedTuple):
+class TransferInputs(NamedTuple):
     """What one picture is made of, and how."""
 
     content: AnyArray | None
@@ -90,14 +90,14 @@ Callback = Callable[[Progress], bool | None]
 
 def paint(
     params: Params,
-    subjects: Sequence[Subject],
+    subjects: Sequence[TransferInputs],
     callback: Callback | None,
     *,
     shape: Sequence[int],
     batched: bool = False,
     resume: Progress | None = None,
     sharding: jax.sharding.NamedSharding | None = None,
-    paintings: Paintings | None = None,
+    paintings: StyleCache | None = None,
 ) -> Result:
     """The one loop behind every way to make a picture.
 
@@ -112,11 +112,11 @@ def paint(
       paintings: remembers what was measured, also for other calls.
     """
     config = _common(subjects)
-    paintings = paintings or Paintings()
-    params = programs.weights(params, spec=config.spec)
+    paintings = paintings or StyleCache()
+    params = programs.transform_weights(params, spec=config.spec)
     plan = pyramid.levels(shape, config)
     gather = partial(_gather, batched=batched, sharding=sharding)
-    advance = partial(programs.advance, method=config.method, batched=batched)
+    advance = partial(programs.run_steps, method=config.optimizer_spec, batched=batched)
     blends = [blend_weights(s.config, len(s.styles)) for s in subjects]
     sources, starts = [], []
     for subject, blend in zip(subjects, blends, strict=True):
@@ -124,10 +124,10 @@ def paint(
         source, start = _prepared(params, subject, blend, plan[0][0])
         sources.append(source)
         starts.append(start)
-    rates = gather([programs.Rates.of(s.config, s.start) for s in subjects])
+    rates = gather([programs.Hyperparams.of(s.config, s.start) for s in subjects])
     originals = gather([s.content for s in subjects]) if config.color == "luminance" else None
     picture = partial(
-        programs.picture,
+        programs.render_image,
         content=originals,
         decay=rates.average,
         color=config.color,
@@ -136,7 +136,9 @@ def paint(
     infos: list[Info] = []
     done, stopped = 0, False
     if resume is None:
-        state = programs.first_state(gather(starts), rates, method=config.method, batched=batched)
+        state = programs.init_state(
+            gather(starts), rates, method=config.optimizer_spec, batched=batched
+        )
     else:
         done, state = resume.step, jax.tree.map(jnp.asarray, resume.state)
         infos.append(resume.trace)
@@ -152,13 +154,19 @@ def paint(
                     for s, (c, _) in zip(subjects, sources, strict=True)
                 ]
             )
-            state = programs.next_state(
-                keys, state, rates, details, method=config.method, shape=size, batched=batched
+            state = programs.enlarge_state(
+                keys,
+                state,
+                rates,
+                details,
+                method=config.optimizer_spec,
+                shape=size,
+                batched=batched,
             )
         first += count
         if left <= 0 or stopped:
             continue
-        targets = gather(_measured(params, subjects, sources, blends, size, paintings))
+        targets = gather(_build_targets(params, subjects, sources, blends, size, paintings))
         chunks = _descend(partial(advance, params, targets, rates), state, left, callback is None)
         for state, info in chunks:
             infos.append(info)
@@ -184,7 +192,7 @@ def paint(
     return Result(picture(state, shape=plan[-1][0]), jax.device_put(trace))
 
 
-def _common(subjects: Sequence[Subject]) -> StyleConfig:
+def _common(subjects: Sequence[TransferInputs]) -> StyleConfig:
     """The first configuration, if all shape one program.
 
     Raises:
@@ -194,8 +202,8 @@ def _common(subjects: Sequence[Subject]) -> StyleConfig:
         raise ValueError("`contents` is empty; give at least one picture.")
     first = subjects[0].config
     for config in (s.config for s in subjects):
-        if config.program != first.program:
-            names = [n for n, v in config.program.items() if v != first.program[n]]
+        if config.static_key != first.static_key:
+            names = [n for n, v in config.static_key.items() if v != first.static_key[n]]
             raise ValueError(
                 f"`config` differs in {', '.join(names)} between pictures; a batch is one "
                 "program, so only weights, rates, seeds and starts may differ."
@@ -219,7 +227,7 @@ def _gather(
 
 
 def _prepared(
-    params: Params, subject: Subject, blend: Array, shape: tuple[int, int]
+    params: Params, subject: TransferInputs, blend: Array, shape: tuple[int, int]
 ) -> tuple[tuple[AnyArray | None, tuple[AnyArray, ...]], Array]:
     """Content and styles in the colors to work in, and the picture to start from."""
     config = subject.config
@@ -240,7 +248,7 @@ def _prepared(
     )
     if config.init == "adain" and content is not None and subject.start is None:
         sizes = pyramid.style_shapes(styles, shape, config)
-        guess = programs.first_guess(params, content, styles, blend, shape=shape, sizes=sizes)
+        guess = programs.apply_adain(params, content, styles, blend, shape=shape, sizes=sizes)
         image = pyramid.add_noise(subject.random_key, guess, config.noise)
     return (content, subject.styles if own else styles), image
 
@@ -251,16 +259,16 @@ def _detail(
     """What the photograph adds to a picture that is enlarged."""
     if config.carry != "detail" or content is None:
         return None
-    return programs.detail(content, coarse=coarse, shape=shape)
+    return programs.extract_detail(content, coarse=coarse, shape=shape)
 
 
-def _measured(
+def _build_targets(
     params: Params,
-    subjects: Sequence[Subject],
+    subjects: Sequence[TransferInputs],
     sources: Sequence[tuple[AnyArray | None, tuple[AnyArray, ...]]],
     blends: Sequence[Array],
     shape: tuple[int, int],
-    paintings: Paintings,
+    paintings: StyleCache,
 ) -> list[Targets]:
     """Targets of every picture at one level."""
     targets = []
@@ -268,11 +276,13 @@ def _measured(
         spec = subject.config.spec
         sizes = pyramid.style_shapes(styles, shape, subject.config)
         found = tuple(
-            paintings.measure(params, style, spec, size)
+            paintings.get(params, style, spec, size)
             for style, size in zip(styles, sizes, strict=True)
         )
         targets.append(
-            programs.targets(params, content, found, blend, subject.masks, spec=spec, shape=shape)
+            programs.build_targets(
+                params, content, found, blend, subject.masks, spec=spec, shape=shape
+            )
         )
     return targets
 

@@ -12,18 +12,18 @@ import jax
 import optax
 from jaxtyping import Array, PRNGKeyArray
 
-from jaxstyle import pyramid
+from jaxstyle import objective, pyramid
 from jaxstyle.adain import adain
 from jaxstyle.color import with_chroma
-from jaxstyle.config import StyleConfig
-from jaxstyle.objective import Kept, Targets, measure, measure_style, total_loss
+from jaxstyle.config import LossSpec, OptimizerSpec, StyleConfig, Weights
+from jaxstyle.objective import StyleStatistics, Targets, compute_style_statistics, total_loss
 from jaxstyle.optimize import Info, State, averaged, init, make_optimizer, run
 from jaxstyle.options import ColorMode, layers_of
-from jaxstyle.spec import LossSpec, Method, Weights
-from jaxstyle.vgg19 import AnyArray, Params, transform_kernels
+from jaxstyle.types import AnyArray, Params
+from jaxstyle.vgg19 import transform_kernels
 
 
-class Rates(NamedTuple):
+class Hyperparams(NamedTuple):
     """The numbers of a configuration that the loop needs: traced, never static."""
 
     weights: Weights
@@ -33,13 +33,13 @@ class Rates(NamedTuple):
     detail: float
 
     @classmethod
-    def of(cls, config: StyleConfig, start: AnyArray | None = None) -> "Rates":
+    def of(cls, config: StyleConfig, start: AnyArray | None = None) -> "Hyperparams":
         """The numbers of `config`; only a start from the photograph gets more of its detail."""
         detail = float(start is None and config.init in ("content", "adain"))
         return cls(config.weights, config.learning_rate, config.average, config.noise, detail)
 
 
-def weights(params: Params, *, spec: LossSpec) -> Params:
+def transform_weights(params: Params, *, spec: LossSpec) -> Params:
     """Weights in the form that is fastest in the loop."""
     if spec.dtype != "float32":
         return params
@@ -48,7 +48,7 @@ def weights(params: Params, *, spec: LossSpec) -> Params:
 
 
 def _optimizer(
-    method: Method, learning_rate: float | Array
+    method: OptimizerSpec, learning_rate: float | Array
 ) -> optax.GradientTransformationExtraArgs:
     return make_optimizer(method.optimizer, learning_rate, line_search=method.line_search)
 
@@ -58,20 +58,20 @@ def _over(batched: bool, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @partial(jax.jit, static_argnames=("method", "length", "batched"))
-def advance(
+def run_steps(
     params: Params,
     targets: Targets,
-    rates: Rates,
+    rates: Hyperparams,
     state: State,
     steps: Array | None,
     *,
-    method: Method,
+    method: OptimizerSpec,
     length: int,
     batched: bool,
 ) -> tuple[State, Info]:
     """State after a chunk of steps, and what each reported; `length` steps if `steps` is `None`."""
 
-    def descend(targets: Targets, rates: Rates, state: State) -> tuple[State, Info]:
+    def descend(targets: Targets, rates: Hyperparams, state: State) -> tuple[State, Info]:
         return run(
             lambda image: total_loss(params, image, targets, rates.weights),
             _optimizer(method, rates.learning_rate),
@@ -86,7 +86,7 @@ def advance(
 
 
 @partial(jax.jit, static_argnames=("shape", "sizes"))
-def first_guess(
+def apply_adain(
     params: Params,
     content: Array,
     styles: tuple[Array, ...],
@@ -103,16 +103,18 @@ def first_guess(
 
 
 @partial(jax.jit, static_argnames=("spec", "shape"))
-def style(params: Params, style: Array, *, spec: LossSpec, shape: tuple[int, int]) -> Kept:
-    """`measure_style` of a painting at the size `shape`."""
-    return measure_style(params, pyramid.resize(style, shape), spec)
+def compute_style(
+    params: Params, style: Array, *, spec: LossSpec, shape: tuple[int, int]
+) -> StyleStatistics:
+    """`compute_style_statistics` of a painting at the size `shape`."""
+    return compute_style_statistics(params, pyramid.resize(style, shape), spec)
 
 
 @partial(jax.jit, static_argnames=("spec", "shape"))
-def targets(
+def build_targets(
     params: Params,
     content: Array | None,
-    styles: tuple[Kept, ...],
+    styles: tuple[StyleStatistics, ...],
     blend: Array,
     masks: Array | None,
     *,
@@ -121,39 +123,39 @@ def targets(
 ) -> Targets:
     """`measure` of a photograph at the size `shape`."""
     content = None if content is None else pyramid.resize(content, shape)
-    return measure(params, content, styles, blend, masks, spec)
+    return objective.build_targets(params, content, styles, blend, masks, spec)
 
 
 @partial(jax.jit, static_argnames=("method", "batched"))
-def first_state(image: Array, rates: Rates, *, method: Method, batched: bool) -> State:
+def init_state(image: Array, rates: Hyperparams, *, method: OptimizerSpec, batched: bool) -> State:
     """State before the first step."""
 
-    def first(image: Array, rates: Rates) -> State:
+    def first(image: Array, rates: Hyperparams) -> State:
         return init(image, _optimizer(method, rates.learning_rate), decay=rates.average)
 
     return _over(batched, first)(image, rates)
 
 
 @partial(jax.jit, static_argnames=("coarse", "shape"))
-def detail(image: Array, *, coarse: tuple[int, int], shape: tuple[int, int]) -> Array:
+def extract_detail(image: Array, *, coarse: tuple[int, int], shape: tuple[int, int]) -> Array:
     """`pyramid.detail`."""
     return pyramid.detail(image, coarse, shape)
 
 
 @partial(jax.jit, static_argnames=("method", "shape", "batched"))
-def next_state(
+def enlarge_state(
     keys: Array,
     state: State,
-    rates: Rates,
+    rates: Hyperparams,
     detail: Array | None,
     *,
-    method: Method,
+    method: OptimizerSpec,
     shape: tuple[int, int],
     batched: bool,
 ) -> State:
     """State at the start of the next level, of the size `shape`."""
 
-    def carried(key: PRNGKeyArray, state: State, rates: Rates, detail: Array | None) -> State:
+    def carried(key: PRNGKeyArray, state: State, rates: Hyperparams, detail: Array | None) -> State:
         return pyramid.carry(
             state,
             shape,
@@ -169,7 +171,7 @@ def next_state(
 
 
 @partial(jax.jit, static_argnames=("color", "shape", "batched"))
-def picture(
+def render_image(
     state: State,
     *,
     content: Array | None,

@@ -4,13 +4,13 @@ from collections.abc import Hashable
 
 from jaxtyping import Float
 
+from jaxstyle.config import LossSpec
 from jaxstyle.loop import programs
-from jaxstyle.objective import Kept
-from jaxstyle.spec import LossSpec
-from jaxstyle.vgg19 import AnyArray, Params
+from jaxstyle.objective import StyleStatistics
+from jaxstyle.types import AnyArray, Params
 
 
-class Paintings:
+class StyleCache:
     """Remembers the statistics of paintings by the identity of their arrays.
 
     Args:
@@ -20,20 +20,20 @@ class Paintings:
     def __init__(self, limit: int = 64):
         self._limit = limit
         # With the array, whose identity would else be free for another.
-        self._known: dict[Hashable, tuple[AnyArray, Kept]] = {}
+        self._known: dict[Hashable, tuple[AnyArray, StyleStatistics]] = {}
 
-    def measure(
+    def get(
         self,
         params: Params,
         style: Float[AnyArray, "_h _w 3"],
         spec: LossSpec,
         shape: tuple[int, int],
-    ) -> Kept:
-        """`measure_style` of a painting at the height and width `shape`, with the same `params`."""
+    ) -> StyleStatistics:
+        """Statistics of a style image at the height and width `shape`."""
         key = id(style), spec, shape
         if key not in self._known:
             while len(self._known) >= self._limit:
                 self._known.pop(next(iter(self._known)))
-            measured = programs.style(params, style, spec=spec, shape=shape)
+            measured = programs.compute_style(params, style, spec=spec, shape=shape)
             self._known[key] = style, measured
         return self._known[key][1]

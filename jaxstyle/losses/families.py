@@ -24,13 +24,13 @@ class StyleFamily(NamedTuple):
     """One way to compare styles.
 
     Attributes:
-      measure: what is kept of a painting, from its features `[h, w, c]`.
+      statistics: what is kept of a painting, from its features `[h, w, c]`.
       blend: of several paintings, stacked, one, with weights that add up to 1.
       target: what a picture is compared with, from what was kept.
       loss: of features `[h, w, c]`, a target, and a mask `[h, w]` or `None`.
     """
 
-    measure: Callable[[Array], Any]
+    statistics: Callable[[Array], Any]
     blend: Callable[[Any, Array], Any]
     target: Callable[[Any], Any]
     loss: Callable[[Array, Any, Array | None], Array]

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def aside(
+def deferred_grad(
     function: Callable[..., Any], x: Float[Array, "..."], known: Any
 ) -> tuple[Float[Array, "..."], Any]:
     """`x`, to go on with, and `function(x, known)`; reverse-mode differentiable in both.
@@ -46,4 +46,4 @@ def _backward(_: Callable[..., Any], back: Any, bars: tuple[Array, Any]) -> tupl
     return x_bar + own, known_bar
 
 
-aside.defvjp(_forward, _backward)
+deferred_grad.defvjp(_forward, _backward)

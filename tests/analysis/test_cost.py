@@ -10,7 +10,7 @@ from conftest import IMAGES
 
 from jaxstyle import PRESETS, StyleConfig
 from jaxstyle.analysis import cost as forecasts
-from jaxstyle.analysis.cost import compiled_bytes, forecast, lower_step, time_pixel
+from jaxstyle.analysis.cost import compiled_bytes, estimate_cost, lower_step, time_pixel_step
 from jaxstyle.cli import main
 
 SMALL = StyleConfig(size=48, steps=(3,), style_layers=("relu1_1", "relu2_1"))
@@ -48,14 +48,14 @@ def test_memory_grows_with_the_pixels(params):
 
 def test_forecast_counts_levels_and_seconds(params):
     config = dataclasses.replace(SMALL, min_size=24, size=96)
-    pixel_seconds = time_pixel(params, config)
-    found = forecast(params, (64, 96), config, pixel_seconds)
+    pixel_seconds = time_pixel_step(params, config)
+    found = estimate_cost(params, (64, 96), config, pixel_seconds)
     assert found.levels == [((16, 24), 3), ((32, 48), 3), ((64, 96), 3)]
     assert 0 < found.seconds < 60
     pixels = 16 * 24 + 32 * 48 + 64 * 96
     assert found.seconds == pytest.approx(3 * pixels * pixel_seconds)
     config = dataclasses.replace(config, steps=(3, 3, 300))
-    longer = forecast(params, (64, 96), config, pixel_seconds)
+    longer = estimate_cost(params, (64, 96), config, pixel_seconds)
     assert longer.seconds > 10 * found.seconds
     assert longer.bytes == found.bytes
 
@@ -72,15 +72,15 @@ def test_plan_prints_a_line_for_every_size(capsys):
 
 
 def test_a_system_that_says_nothing_has_the_memory_of_the_machine(monkeypatch):
-    known = forecasts.memory_bytes()
-    monkeypatch.setattr(forecasts, "_said", lambda path, word="": None)
-    assert forecasts.memory_bytes() >= known
+    known = forecasts.available_bytes()
+    monkeypatch.setattr(forecasts, "_read_bytes", lambda path, word="": None)
+    assert forecasts.available_bytes() >= known
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system does not say")
 def test_memory_of_a_process_is_its_own():
     held = b"1" * 2**29
-    code = "from jaxstyle.analysis.cost import process_bytes; print(process_bytes())"
+    code = "from jaxstyle.analysis.cost import peak_process_bytes; print(peak_process_bytes())"
     env = {**os.environ, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", code]
     out = subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout

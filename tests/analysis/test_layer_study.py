@@ -13,8 +13,8 @@ from jaxstyle.analysis.grid import draw_grid
 from jaxstyle.analysis.layer_study import (
     CONTENT_LAYERS,
     Panel,
-    paint_panels,
     reconstructions,
+    render_panels,
     sweep,
 )
 from jaxstyle.cli import main
@@ -43,7 +43,7 @@ def test_pictures_of_a_study_are_those_made_alone(params, content, style, at_onc
         panel._replace(config=dataclasses.replace(panel.config, learning_rate=SHORT_STEP))
         for panel in panels
     ]
-    made = list(paint_panels(params, content, style, panels, at_once=at_once))
+    made = list(render_panels(params, content, style, panels, at_once=at_once))
     assert [scores is None for _, scores in made] == [False, True, False]
     alone = [
         stylize(params, content, style, panels[0].config).image,
@@ -57,7 +57,7 @@ def test_pictures_of_a_study_are_those_made_alone(params, content, style, at_onc
 def test_scores_are_of_the_picture_itself(params, style):
     photograph = np.asarray(Image.open(PHOTO).resize((64, 48)), np.float32) / 255
     config = StyleConfig(size=64, steps=(1,), noise=0, learning_rate=1e-4)
-    ((_, scores),) = paint_panels(params, photograph, style, [Panel("", config, scored=True)])
+    ((_, scores),) = render_panels(params, photograph, style, [Panel("", config, scored=True)])
     assert scores.content < 0.01
 
 
@@ -102,12 +102,12 @@ def test_a_grid_too_large_for_its_format_is_refused_before_painting(tmp_path, ca
 
 def test_an_interrupted_study_writes_what_there_is(tmp_path, monkeypatch, capsys):
     def interrupted(*args, **kwargs):
-        painted = paint_panels(*args, **kwargs)
+        painted = render_panels(*args, **kwargs)
         yield next(painted)
         signal.raise_signal(signal.SIGINT)
         yield from painted
 
-    monkeypatch.setattr(jaxstyle.cli.layers, "paint_panels", interrupted)
+    monkeypatch.setattr(jaxstyle.cli.layers, "render_panels", interrupted)
     out, report = tmp_path / "grid.png", tmp_path / "scores.json"
     arguments = ["layers", PHOTO, PAINTING, "-o", str(out), "--report", str(report)]
     quick = ["--size", "72", "--steps", "1", "--no-reconstructions", "--set", "relu1_1"]

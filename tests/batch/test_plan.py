@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from jaxstyle.batch.jobs import Job
-from jaxstyle.batch.ledger import Ledger, Shard, at_work, is_done
+from jaxstyle.batch.ledger import Ledger, Shard, is_done, lock_output
 from jaxstyle.batch.plan import MAX_DISTORTION, batch_size, make_groups, size_batches, snap
 from jaxstyle.config import StyleConfig
 from jaxstyle.errors import WriteError
@@ -145,17 +145,17 @@ def test_names_that_are_not_utf8_survive_the_ledger(tmp_path):
     ],
 )
 def test_two_processes_work_only_on_parts_of_one_division(tmp_path, one, two, fits):
-    with at_work(tmp_path, one):
+    with lock_output(tmp_path, one):
         if fits:
-            with at_work(tmp_path, two):
+            with lock_output(tmp_path, two):
                 pass
         else:
             with (
                 pytest.raises(WriteError, match="another process is at work"),
-                at_work(tmp_path, two),
+                lock_output(tmp_path, two),
             ):
                 pass
-    with at_work(tmp_path, two):
+    with lock_output(tmp_path, two):
         pass
 
 
@@ -164,5 +164,5 @@ def test_what_a_killed_process_left_unfinished_is_removed(tmp_path):
     left = [tmp_path / ".1-2.partial", tmp_path / "deep" / ".1-2.partial"]
     for path in left:
         path.write_bytes(b"half")
-    with at_work(tmp_path, Shard()):
+    with lock_output(tmp_path, Shard()):
         assert not any(path.exists() for path in left)

@@ -25,7 +25,7 @@ from jaxstyle.batch.jobs import Defaults, pair
 from jaxstyle.cli import main
 from jaxstyle.io.atomic import file_sha256
 from jaxstyle.loop import programs
-from jaxstyle.loop.programs import advance
+from jaxstyle.loop.programs import run_steps
 
 FLAGS = [
     "--size",
@@ -127,7 +127,7 @@ def test_paintings_are_measured_once_per_size(folders, monkeypatch):
 
     def style(*args, shape, **kwargs):
         measured.append(shape)
-        return programs.style(*args, shape=shape, **kwargs)
+        return programs.compute_style(*args, shape=shape, **kwargs)
 
     fake = types.SimpleNamespace(style=style)
     monkeypatch.setattr(jaxstyle.loop.style_cache, "programs", fake)
@@ -139,16 +139,16 @@ def test_paintings_are_measured_once_per_size(folders, monkeypatch):
 def test_programs_are_compiled_once_per_group_and_level(folders):
     # Another size than other tests use, so that nothing is compiled before.
     sizes = ["--size", "40", "--min-size", "20", "--batch-size", "1"]
-    before = advance._cache_size()
+    before = run_steps._cache_size()
     assert main(argv(folders, *sizes)) == 0
     # Three shapes of two levels.
-    assert advance._cache_size() - before <= 6
+    assert run_steps._cache_size() - before <= 6
 
 
 def test_programs_of_groups_long_done_are_dropped(folders, monkeypatch):
     monkeypatch.setattr(jaxstyle.batch.run, "_GROUPS_KEPT", 3)
     assert main(argv(folders)) == 0
-    assert advance._cache_size() == 0
+    assert run_steps._cache_size() == 0
 
 
 def test_a_second_run_does_nothing(folders, capsys):
@@ -191,14 +191,14 @@ def test_a_bad_file_fails_its_own_jobs(folders, capsys):
 
 
 def test_a_file_that_vanishes_fails_its_own_jobs(folders, monkeypatch):
-    look = jaxstyle.batch.run.look
+    look = jaxstyle.batch.run.scan_jobs
 
     def vanish(*args, **kwargs):
         todo = look(*args, **kwargs)
         (folders / "photos" / "p0.png").unlink()
         return todo
 
-    monkeypatch.setattr(jaxstyle.batch.run, "look", vanish)
+    monkeypatch.setattr(jaxstyle.batch.run, "scan_jobs", vanish)
     assert main(argv(folders)) == 7
     failed = [r for r in records(folders).values() if r["status"] == "failed"]
     assert [record["error"].endswith("p0.png does not exist.") for record in failed] == [True] * 2

@@ -160,7 +160,7 @@ NAMES = get_args(StyleLoss)
 
 def loss_of(name, x, y, mask=None):
     family = style_family(name)
-    return family.loss(x, family.target(family.measure(y)), mask)
+    return family.loss(x, family.target(family.statistics(y)), mask)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -185,7 +185,7 @@ def test_gradient_is_the_slope(random, name):
     with jax.enable_x64():
         # Not cut off at 0: values that tie have no slope where they are put in order.
         x, y, along = random.uniform(0.1, 1, size=(3, 5, 6, 4))
-        target = style_family(name).measure(jnp.asarray(y))
+        target = style_family(name).statistics(jnp.asarray(y))
         target = style_family(name).target(target)
         loss = lambda x: style_family(name).loss(x, target, None)
         slope = jnp.vdot(jax.grad(loss)(jnp.asarray(x)), along)
@@ -210,7 +210,7 @@ def test_batch_is_row_by_row_and_jit_is_eager(random, name):
     mapped = jax.jit(jax.vmap(lambda row: loss_of(name, row, y)))(x)
     np.testing.assert_allclose(mapped, each, rtol=1e-3)
     family = style_family(name)
-    pair = jax.tree.map(lambda a: jnp.stack([a, a]), family.target(family.measure(y)))
+    pair = jax.tree.map(lambda a: jnp.stack([a, a]), family.target(family.statistics(y)))
     np.testing.assert_allclose(family.loss(x, pair, None), each, rtol=1e-3)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from jaxstyle import features, gram_matrix
 from jaxstyle.losses import content_loss
-from jaxstyle.ops.deferred_grad import aside
+from jaxstyle.ops.deferred_grad import deferred_grad
 
 
 def losses(x, known):
@@ -39,28 +39,28 @@ def x(random):
 
 
 def test_values_and_gradients_are_those_of_the_plain_function(x, known):
-    value, grads = jax.value_and_grad(partial(chain, aside), argnums=(0, 1))(x, known)
+    value, grads = jax.value_and_grad(partial(chain, deferred_grad), argnums=(0, 1))(x, known)
     expected, wanted = jax.value_and_grad(partial(chain, plain), argnums=(0, 1))(x, known)
     np.testing.assert_allclose(value, expected, rtol=1e-6)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), grads, wanted)
 
 
 def test_gradient_goes_through_jit_and_vmap_and_the_gradient_itself(x, known):
-    slope = jax.grad(partial(chain, aside))
+    slope = jax.grad(partial(chain, deferred_grad))
     pair = jnp.stack([x, 1 - x])
     expected = jnp.stack([jax.grad(partial(chain, plain))(row, known) for row in pair])
     many = jax.jit(jax.vmap(slope, in_axes=(0, None)))
     np.testing.assert_allclose(many(pair, known), expected, rtol=1e-5, atol=1e-7)
     twice, wanted = (
         jax.grad(lambda x, f=f: jnp.vdot(jax.grad(partial(chain, f))(x, known), x))(x)
-        for f in (aside, plain)
+        for f in (deferred_grad, plain)
     )
     np.testing.assert_allclose(twice, wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_half_precision_stays_what_it_is(x, known):
     x = x.astype(jnp.bfloat16)
-    assert jax.grad(partial(chain, aside))(x, known).dtype == jnp.bfloat16
+    assert jax.grad(partial(chain, deferred_grad))(x, known).dtype == jnp.bfloat16
 
 
 def held(program, *arguments):
@@ -77,6 +77,6 @@ def test_gradients_of_losses_are_not_held_until_the_network_has_come_back(params
 
         return sum(features(params, image, layers, tap=tap).values())
 
-    slopes = (jax.grad(partial(loss, fork), argnums=1) for fork in (aside, plain))
+    slopes = (jax.grad(partial(loss, fork), argnums=1) for fork in (deferred_grad, plain))
     late, soon = (held(slope, params, image) for slope in slopes)
     assert late < 0.9 * soon
