@@ -11,7 +11,7 @@ from conftest import SHORT_STEP, assert_same_picture
 from test_transfer import CONFIG as LONG_STEPS
 
 from jaxstyle import stylize, stylize_batch
-from jaxstyle.loop.programs import advance
+from jaxstyle.loop.programs import run_steps
 
 CONFIG = dataclasses.replace(LONG_STEPS, learning_rate=SHORT_STEP)
 
@@ -156,10 +156,10 @@ def test_callback_sees_all_pictures_and_stops_them(params, contents, style):
 
 def test_a_batch_compiles_once_per_level_whatever_its_styles(params, contents, style):
     stylize_batch(params, contents[:2], style, CONFIG)
-    before = advance._cache_size()
+    before = run_steps._cache_size()
     stylize_batch(params, contents[:2], [style[:30], 1 - style], CONFIG)
     stylize_batch(params, contents[2:], style, dataclasses.replace(CONFIG, style_weight=3))
-    assert advance._cache_size() == before
+    assert run_steps._cache_size() == before
 
 
 def test_jitted_batch_equals_eager(params, contents, style):
