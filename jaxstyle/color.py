@@ -1,37 +1,71 @@
-"""Colors of the photograph kept: the two ways of Gatys et al. (2016b, 2017)."""
+"""Color preservation: the two methods of Gatys et al. (2016b, 2017)."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxstyle.ops.linalg import eigh
 
-# Rec. 601, the Y of the YIQ space that the paper uses.
+# Rec. 601: Y of the YIQ space, as in the paper.
 _LUMA = (0.299, 0.587, 0.114)
 
 
 def luminance(image: Float[Array, "*batch h w 3"]) -> Float[Array, "*batch h w 1"]:
-    """Luma of an RGB image: Y of YIQ."""
+    """Compute the luma of an RGB image, the Y of YIQ.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxstyle.color import luminance
+      >>> red_and_green = jnp.array([[[1.0, 0, 0], [0, 1, 0]]])
+      >>> [f"{y:.3f}" for y in luminance(red_and_green)[0, :, 0]]
+      ['0.299', '0.587']
+    """
     return (image * jnp.asarray(_LUMA, image.dtype)).sum(axis=-1, keepdims=True)
 
 
 def match_luminance(
     image: Float[Array, "h w 3"], reference: Float[Array, "_h _w 3"]
 ) -> Float[Array, "h w 3"]:
-    """Gray image with the luminance of `image`, moved to mean and deviation of `reference`'s.
+    """Match the luminance of an image to that of a reference; return it as a gray image.
 
-    Gatys et al. (2017), eq. 10.
+    The luminance of `image` is shifted and scaled to the mean and the standard deviation of
+    the luminance of `reference`, then clipped to [0, 1]. Gatys et al. (2017), eq. 10.
+
+    Args:
+      image: RGB in [0, 1], e.g. the style image.
+      reference: RGB in [0, 1], e.g. the content image.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxstyle.color import match_luminance
+      >>> dark = jnp.array([[[0.0, 0, 0], [0.2, 0.2, 0.2]]])
+      >>> light = jnp.array([[[0.5, 0.5, 0.5], [0.9, 0.9, 0.9]]])
+      >>> [f"{y:.1f}" for y in match_luminance(dark, light)[0, :, 0]]
+      ['0.5', '0.9']
     """
-    y, target = luminance(image), luminance(reference)
-    matched = (y - y.mean()) * target.std() / jnp.maximum(y.std(), 1e-6) + target.mean()
+    y, y_ref = luminance(image), luminance(reference)
+    matched = (y - y.mean()) * y_ref.std() / jnp.maximum(y.std(), 1e-6) + y_ref.mean()
     return jnp.clip(jnp.broadcast_to(matched, image.shape), 0, 1)
 
 
 def with_chroma(
     image: Float[Array, "h w 3"], reference: Float[Array, "h w 3"]
 ) -> Float[Array, "h w 3"]:
-    """Luminance of `image` with the I and Q of `reference`.
+    """Combine the luminance of an image with the chroma (I and Q) of a reference.
 
-    Adding one number to R, G and B moves Y alone, so no matrix is inverted.
+    Adding one number to R, G and B changes Y only, so no conversion to YIQ is needed. The
+    result is clipped to [0, 1]. Gatys et al. (2017).
+
+    Args:
+      image: RGB in [0, 1], e.g. the result of a style transfer.
+      reference: RGB in [0, 1], e.g. the content image.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxstyle.color import luminance, with_chroma
+      >>> image, reference = jnp.full((1, 1, 3), 0.5), jnp.array([[[0.4, 0.2, 0.1]]])
+      >>> mixed = with_chroma(image, reference)
+      >>> f"{luminance(mixed).mean():.2f}", f"{(mixed - reference).std():.2f}"
+      ('0.50', '0.00')
     """
     return jnp.clip(reference + luminance(image) - luminance(reference), 0, 1)
 
@@ -39,26 +73,41 @@ def with_chroma(
 def match_color(
     image: Float[Array, "h w 3"], reference: Float[Array, "_h _w 3"]
 ) -> Float[Array, "h w 3"]:
-    """`image` under the linear map that gives it mean and covariance of `reference`'s colors.
+    """Give an image the mean and the covariance of a reference's colors.
 
-    x' = Σ_r^½ Σ_i^-½ (x - μ_i) + μ_r, clipped to [0, 1]: Gatys et al. (2017), section 5.2,
+    x' = Σ_r^½ Σ_i^-½ (x - μ_i) + μ_r, clipped to [0, 1]. Gatys et al. (2017), section 5.2,
     in the form of image analogies.
+
+    Args:
+      image: RGB in [0, 1], e.g. the style image.
+      reference: RGB in [0, 1], e.g. the content image.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxstyle.color import match_color
+      >>> image = jnp.linspace(0.4, 0.6, 48).reshape(4, 4, 3)
+      >>> reference = jnp.full((2, 2, 3), 0.5).at[..., 0].set(0.7)
+      >>> matched = jax.jit(match_color)(image, reference)
+      >>> [f"{mean:.2f}" for mean in matched.mean((0, 1))]
+      ['0.70', '0.50', '0.50']
     """
     mean, covariance = _color_statistics(image)
-    mean_r, covariance_r = _color_statistics(reference)
-    transform = _power(covariance_r, 0.5) @ _power(covariance, -0.5)
-    return jnp.clip((image - mean) @ transform.T + mean_r, 0, 1)
+    mean_ref, covariance_ref = _color_statistics(reference)
+    transform = _matrix_power(covariance_ref, 0.5) @ _matrix_power(covariance, -0.5)
+    return jnp.clip((image - mean) @ transform.T + mean_ref, 0, 1)
 
 
 def _color_statistics(image: Array) -> tuple[Array, Array]:
+    """Return the mean and the covariance of an image's colors."""
     pixels = image.reshape(-1, 3)
     mean = pixels.mean(axis=0)
     centered = pixels - mean
     return mean, centered.T @ centered / pixels.shape[0]
 
 
-def _power(covariance: Array, exponent: float) -> Array:
+def _matrix_power(covariance: Array, exponent: float) -> Array:
+    """Raise a covariance matrix to a power on the axes along which it does not vanish."""
     values, vectors = eigh(covariance)
-    # A gray image has no extent along two of the axes: nothing is to be stretched there.
+    # A gray image has no variance along two axes; scaling them would amplify rounding errors.
     powers = jnp.where(values > 1e-6, jnp.maximum(values, 1e-6) ** exponent, 0.0)
     return (vectors * powers) @ vectors.T

@@ -1,7 +1,7 @@
-"""Every default, once: the configuration of a run.
+"""Configuration of a run: every option, its default and its help text.
 
-This module imports nothing heavy, so that the command line can print its help
-without loading JAX.
+This module does not import JAX, so that the command line can print its help
+without loading it.
 """
 
 import dataclasses
@@ -31,21 +31,18 @@ from jaxstyle.options import (
 )
 
 Layers = Mapping[str, float] | Iterable[str] | Iterable[tuple[str, float]]
-
-
-def _option(default: Any, help: str, **metadata: Any) -> Any:
-    return field(default=default, metadata={"help": help, **metadata})
-
-
-def _pairs(layers: Layers) -> tuple[tuple[str, float], ...]:
-    layers = (layers,) if isinstance(layers, str) else layers
-    items = layers.items() if isinstance(layers, Mapping) else layers
-    pairs = [(item, 1.0) if isinstance(item, str) else item for item in items]
-    return tuple((str(name), float(weight)) for name, weight in pairs)
+"""Layers or terms: a mapping from names to weights, names, or pairs of name and weight."""
 
 
 class Weights(NamedTuple):
-    """Coefficient of every term of the loss: a pytree of numbers, traced, never static."""
+    """Coefficients of the terms of the loss: a pytree of numbers, which may be traced.
+
+    Attributes:
+      content: coefficient of each content term.
+      style: coefficient of each style term.
+      tv: coefficient of the total variation.
+      laplacian: coefficient of the matting Laplacian.
+    """
 
     content: dict[str, float]
     style: dict[str, float]
@@ -55,7 +52,7 @@ class Weights(NamedTuple):
 
 @dataclass(frozen=True)
 class LossSpec:
-    """What shapes the loss's program, as opposed to its numbers; hashable.
+    """Static options of the loss: hashable, and part of the key of a compiled program.
 
     `content_layers` and `style_layers` are terms, such as `relu4_2` or `sliced:relu3_1`.
     """
@@ -75,7 +72,7 @@ class LossSpec:
 
 @dataclass(frozen=True)
 class OptimizerSpec:
-    """What shapes the descent's program; hashable."""
+    """Static options of the optimization: hashable, and part of the key of a compiled program."""
 
     optimizer: Optimizer
     line_search: bool
@@ -83,170 +80,220 @@ class OptimizerSpec:
     carry: Carry
 
 
+def _option(default: Any, help: str, *, expert: bool = False, **limits: Any) -> Any:
+    """Declare a field of `StyleConfig`.
+
+    Args:
+      default: default value.
+      help: help text of the flag.
+      expert: whether most users never need the option.
+      limits: range of the numbers: `low` and `high` inclusive, `above` exclusive.
+    """
+    return field(default=default, metadata={"help": help, "expert": expert, **limits})
+
+
 @dataclass(frozen=True)
 class StyleConfig:
-    """How to stylize: immutable and hashable, so that it can be a static argument of `jax.jit`.
+    """Options of a run: immutable and hashable, so that they can be a static argument of `jax.jit`.
 
-    Layers may be given as names, as a mapping from names to weights, or as pairs;
-    they are kept as pairs. A name with another loss before it, such as `nearest:relu3_1`, is
-    a term of its own, so that a layer may have several. The weights of one family are
-    relative: they are scaled to sum to 1, so that `content_weight` and `style_weight` keep
-    their meaning when layers come or go.
+    Layers may be given as names, as a mapping from names to weights, or as pairs; they are
+    stored as pairs. A name may have a loss as prefix, such as `nearest:relu3_1`; one layer can
+    have several such terms. The weights of the content terms, and those of the style terms,
+    are scaled to sum to 1. `content_weight` and `style_weight` therefore keep their meaning
+    when layers are added or removed.
+
+    Example:
+      >>> import dataclasses
+      >>> from jaxstyle import StyleConfig
+      >>> config = StyleConfig(style_layers={"relu1_1": 3, "relu2_1": 1}, style_weight=8)
+      >>> config.weights.style
+      {'relu1_1': 6.0, 'relu2_1': 2.0}
+      >>> dataclasses.replace(config, style_weight=16).weights.style
+      {'relu1_1': 12.0, 'relu2_1': 4.0}
 
     Raises:
       ValueError: a field is outside its range; the message names field, value and range.
     """
 
-    size: int = _option(512, "long edge of the picture, in pixels", low=16)
+    size: int = _option(512, "size of the longer side of the result, in pixels", low=16)
     min_size: int = _option(
-        # With a third level of 128 pixels, Adam on pixels and 13 % less work losses at 512 px were
-        # 5.92, 2.75 and 3.60, without it 5.77, 2.57 and 3.51.
+        # A third, coarser level gave higher losses.
         256,
-        "smallest long edge to start from: `size` is divided by `scale_factor` down to no less",
+        "smallest size to start from (longer side), in pixels; each later level is larger by the "
+        "factor --scale-factor",
+        expert=True,
         low=16,
     )
-    scale_factor: float = _option(2.0, "ratio of neighboring sizes, coarse to fine", above=1)
+    scale_factor: float = _option(
+        2.0, "size ratio of each level to the one before it", expert=True, above=1
+    )
     steps: tuple[int, ...] = _option(
-        # With 80 and 60 losses at 512 px were 2 and 4 % lower than with these (5.05 for 5.16 with
-        # coffee, 1.99 for 2.07 with chelsea), for a third more work.
+        # A third more work lowered the loss by a few percent only.
         (60, 45),
-        "steps at each size, coarse to fine; the last number repeats",
+        "number of steps at each level, coarse to fine; the last number repeats",
         low=1,
     )
     content_layers: Layers = _option(
         (("relu4_2", 1.0),),
-        "layers that hold the photograph; self_similarity:LAYER compares their places' likeness",
+        "VGG19 layers of the content loss; self_similarity:LAYER compares the similarities "
+        "between positions instead of the features",
     )
     style_layers: Layers = _option(
-        # Fine layers move most pixels for their loss and are met first; the deepest, alone as
-        # strong as the others together, would bend the photograph's shapes.
+        # Weights fall with depth: a strong relu5_1 would distort the shapes of the content image.
         (("relu1_1", 4.0), ("relu2_1", 4.0), ("relu3_1", 2.0), ("relu4_1", 1.0), ("relu5_1", 0.2)),
-        "layers that hold the style; LOSS:LAYER compares one by another loss than --style-loss",
+        "VGG19 layers of the style loss; LOSS:LAYER replaces --style-loss for one layer",
     )
-    content_weight: float = _option(1.0, "α, coefficient of the content loss", low=0)
-    style_weight: float = _option(12.0, "β, coefficient of the style loss", low=0)
+    content_weight: float = _option(
+        1.0, "weight of the content loss (α); larger keeps more of the content image", low=0
+    )
+    style_weight: float = _option(
+        12.0, "weight of the style loss (β); larger makes the style stronger", low=0
+    )
     laplacian_weight: float = _option(
         0.0,
-        "coefficient of the matting Laplacian, which keeps photographs photographic: colors change "
-        "alike in small windows; try 1000",
+        "weight of the matting Laplacian, which keeps the result photorealistic; try 1000",
         low=0,
     )
-    tv_weight: float = _option(80.0, "γ, coefficient of the total variation", low=0)
+    tv_weight: float = _option(
+        80.0, "weight of the total variation (γ); larger makes the result smoother", low=0
+    )
     blend: tuple[float, ...] = _option(
-        (), "relative weight of each of several styles; empty for equal ones", low=0
+        (), "relative weight of each style image; equal weights if none are given", low=0
     )
     style_scale: float = _option(
-        1.0, "long edge of the style relative to the picture: below 1, finer strokes", above=0
+        1.0,
+        "size of the style image relative to the result; below 1 makes strokes finer",
+        above=0,
     )
     color: ColorMode = _option(
         "style",
-        "colors of the result: the style's; the content's, by painting in luminance only; or "
-        "the content's, by matching the style's color statistics to it first",
+        "colors of the result: from the style image (style), or from the content image, either by "
+        "stylizing only its luminance (luminance) or by recoloring the style image first (match)",
     )
     init: Init = _option(
         "content",
-        "where to start: the photograph, a first guess in one pass (AdaIN), white noise, noise "
-        "with the style's colors, mid-gray",
+        "start image: the content image (content), a fast one-pass stylization (adain), white "
+        "noise (noise), noise with the colors of the style (statistics), or mid-gray (gray)",
     )
     noise: float = _option(
-        # A picture enlarged is smooth, and texture grows where some is already: a few spots would
-        # be driven to splinters before the rest has any. Of 0.1, grain was left in smooth parts.
+        # An enlarged image is smooth, and texture grows fastest where some already exists. Without
+        # noise a few spots turn into splinters; with much more, smooth regions stay grainy.
         0.04,
-        "deviation of the noise added to the photograph and to every enlarged picture, so that "
-        "texture grows everywhere at once",
+        "standard deviation of the noise added to the content image and to each enlarged result, "
+        "so that texture can grow everywhere",
+        expert=True,
         low=0,
     )
-    seed: int = _option(0, "seed of the noise", low=0, high=2**32 - 1)
+    seed: int = _option(0, "seed of the random noise", low=0, high=2**32 - 1)
     optimizer: Optimizer = _option(
-        # At 256 px 40 steps were worth 100 of Adam on pixels: losses 3.49 and 3.48 of chelsea.
+        # Reaches the loss of Adam on pixels in fewer than half the steps.
         "pyramid_adam",
-        "method of descent: Adam without momentum on a pyramid of the picture, its iterates "
-        "averaged as it goes; Adam on pixels, which wants --learning-rate 0.02 --average 0.8; "
-        "L-BFGS",
+        "optimizer: Adam on an image pyramid, with averaging (pyramid_adam); Adam on pixels "
+        "(adam), best with --average 0.8; or L-BFGS (lbfgs)",
+        expert=True,
     )
     learning_rate: float = _option(
-        # At 256 px 60 steps ended at losses of 6.26 and 3.34 (coffee, chelsea), with 0.03 at 6.26
-        # and 3.40, with 0.04 at 6.29 and 3.49.
+        # Larger rates gave equal or higher losses.
         0.02,
-        "step size of Adam, in units of the image's [0, 1]; L-BFGS has its own",
+        "learning rate of Adam, for pixels in [0, 1]; L-BFGS ignores it",
+        expert=True,
         above=0,
     )
-    line_search: bool = _option(False, "L-BFGS: search the step's length instead of fixing it")
+    line_search: bool = _option(
+        False, "for L-BFGS: search for the best step length at every step", expert=True
+    )
     average: float = _option(
         0.0,
-        "decay of an average over the steps' pictures that becomes the result; 0 for the last "
-        "picture, which for pyramid_adam is an average already",
+        "decay rate of the moving average of images that becomes the result; 0 returns the last "
+        "image (pyramid_adam already averages)",
+        expert=True,
         low=0,
     )
     carry: Carry = _option(
         "detail",
-        "what goes from one size to the next: the picture, with detail of the photograph where it "
-        "started from it; the picture alone; the picture and Adam's moments",
+        "start of the next level: the enlarged result with fine detail of the content image "
+        "(detail), without it (picture), or without it but with Adam's moments (moments)",
+        expert=True,
     )
-    clamp: bool = _option(True, "keep pixels in [0, 1] after every step")
-    pooling: Pooling = _option("max", "how VGG halves its maps")
+    clamp: bool = _option(True, "clip pixels to [0, 1] after every step", expert=True)
+    pooling: Pooling = _option(
+        "max", "pooling method of VGG19; scaled_average is average times 1.43", expert=True
+    )
     padding: Padding = _option(
-        # Zeros are an edge that every layer sees: the optimizer paints a frame along it.
+        # Every layer sees zeros as an edge, and the optimizer would paint a frame along it.
         "edge",
-        "how VGG fills borders",
+        "border padding of VGG19's convolutions; edge_first is edge in the first layer and zeros "
+        "in the others",
+        expert=True,
     )
-    dtype: DType = _option("float32", "dtype of the features")
-    content_norm: ContentNorm = _option("mean", "content loss as a mean or as Gatys' sum")
+    dtype: DType = _option("float32", "data type of the VGG19 features", expert=True)
+    content_norm: ContentNorm = _option(
+        "mean",
+        "content loss: mean of the squared differences (mean) or half their sum (gatys)",
+        expert=True,
+    )
     style_loss: StyleLoss = _option(
-        # Gram matrices mix mean and spread: a few strong spots make up for a pale picture.
+        # Gram matrices mix mean and spread: a few strong spots can make up for a pale result.
         "wasserstein",
-        "what of the style is matched: Gram matrices; mean and covariance; mean and deviation; "
-        "distributions along directions, or of channels; nearest features; a relaxed transport",
+        "what to match: Gram matrices (gram), mean and covariance (wasserstein), mean and standard "
+        "deviation (mean_std), distributions along directions (sliced) or per channel (histogram), "
+        "nearest features (nearest), or relaxed optimal transport (transport)",
     )
-    gram_norm: GramNorm = _option("mean", "Gram loss as a mean or with Gatys' quarter")
-    tv_form: TVForm = _option("nine_point", "total variation's neighbors")
+    gram_norm: GramNorm = _option(
+        "mean",
+        "Gram loss: mean of the squared differences (mean) or a quarter of it (gatys)",
+        expert=True,
+    )
+    tv_form: TVForm = _option(
+        "nine_point",
+        "neighbors in the total variation: all eight (nine_point) or only horizontal and vertical "
+        "(squared)",
+        expert=True,
+    )
     conv: WhichConv = _option(
         "auto",
-        "how convolutions of float32 are computed: Winograd's on CPUs where it is faster, in no "
-        "layer, or in every one but the first",
+        "use of Winograd's fast algorithm for float32 convolutions: where it is faster on a CPU "
+        "(auto), nowhere (direct), or in every layer but the first (winograd)",
+        expert=True,
     )
 
     def __post_init__(self):
         for name, losses in (("content_layers", ContentLoss), ("style_layers", StyleLoss)):
-            pairs = _pairs(getattr(self, name))
+            pairs = _to_pairs(getattr(self, name))
             object.__setattr__(self, name, pairs)
-            names = [term for term, _ in pairs]
-            check_layers(layers_of(names))
-            for loss in filter(None, (split_term(term)[0] for term in names)):
-                check_option(f"the loss of a term of {name}", loss, losses)
-            if len(set(names)) < len(names):
-                raise ValueError(f"`{name}` names a layer twice: {', '.join(names)}.")
-            if any(not 0 <= weight < math.inf for _, weight in pairs):
-                raise ValueError(f"`{name}` has a weight below 0 or not finite: {dict(pairs)}.")
+            _check_terms(name, pairs, losses)
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
             if f.type in (int, float):
-                value = _number(f, f.type, value)
+                value = _to_number(f, f.type, value)
             elif get_origin(f.type) is tuple:
                 items = value if isinstance(value, Iterable) else (value,)
-                value = tuple(_number(f, get_args(f.type)[0], item) for item in items)
+                value = tuple(_to_number(f, get_args(f.type)[0], item) for item in items)
             object.__setattr__(self, f.name, value)
-            _check(f, value)
+            _check_value(f, value)
         if not self.steps:
             raise ValueError("`steps` is empty; give at least one number.")
         if self.carry == "moments" and self.optimizer != "adam":
-            raise ValueError(f"`carry` is 'moments'; {self.optimizer} has none, only adam.")
+            raise ValueError(
+                f"`carry` is 'moments' and `optimizer` is {self.optimizer!r}; 'moments' needs the "
+                "optimizer 'adam'. Choose 'adam', or `carry` 'detail' or 'picture'."
+            )
         if self.average >= 1:
             raise ValueError(f"`average` is {self.average}; it must be below 1.")
 
     @property
     def weights(self) -> Weights:
-        """The loss's coefficients, for `total_loss`."""
+        """Coefficients of the loss, for `total_loss`."""
         return Weights(
-            content=_scaled(self.content_layers, self.content_weight),
-            style=_scaled(self.style_layers, self.style_weight),
+            content=_scale_weights(self.content_layers, self.content_weight),
+            style=_scale_weights(self.style_layers, self.style_weight),
             tv=self.tv_weight,
             laplacian=self.laplacian_weight,
         )
 
     @property
     def spec(self) -> LossSpec:
-        """The part of the configuration that shapes the loss's program."""
+        """Static options of the loss."""
         return LossSpec(
             content_layers=tuple(self.weights.content),
             style_layers=tuple(self.weights.style),
@@ -263,12 +310,12 @@ class StyleConfig:
 
     @property
     def optimizer_spec(self) -> OptimizerSpec:
-        """The part of the configuration that shapes the descent's program."""
+        """Static options of the optimization."""
         return OptimizerSpec(self.optimizer, self.line_search, self.clamp, self.carry)
 
     @property
     def static_key(self) -> dict[str, Any]:
-        """What pictures must have in common to be made by one compiled program."""
+        """Options that must be equal for images to share one compiled program."""
         names = ("size", "min_size", "scale_factor", "steps", "color")
         return {
             **{name: getattr(self, name) for name in names},
@@ -277,45 +324,37 @@ class StyleConfig:
         }
 
 
-def _scaled(layers: Layers, coefficient: float) -> dict[str, float]:
-    weights = dict(_pairs(layers))
-    total = sum(weights.values()) or 1.0
-    return {name: coefficient * weight / total for name, weight in weights.items()}
-
-
-def _number(f: dataclasses.Field, kind: type, value: Any) -> Any:
-    try:
-        number = kind(value)
-    except OverflowError:
-        raise ValueError(f"`{f.name}` is {value}; it must be finite.") from None
-    if number != value and value == value:  # NaN differs from itself; its range says no.
-        raise ValueError(f"`{f.name}` is {value}; it must be a whole number.")
-    return number
-
-
-def _check(f: dataclasses.Field, value: Any) -> None:
-    if f.type is bool and not isinstance(value, bool):
-        raise ValueError(f"`{f.name}` is {value!r}; it must be true or false.")
-    if get_origin(f.type) is Literal:
-        check_option(f.name, value, f.type)
-    for number in value if isinstance(value, tuple) else (value,):
-        if "low" in f.metadata and not number >= f.metadata["low"]:
-            raise ValueError(f"`{f.name}` is {number}; it must be at least {f.metadata['low']}.")
-        if "above" in f.metadata and not number > f.metadata["above"]:
-            raise ValueError(f"`{f.name}` is {number}; it must be above {f.metadata['above']}.")
-        if "high" in f.metadata and not number <= f.metadata["high"]:
-            raise ValueError(f"`{f.name}` is {number}; it must be at most {f.metadata['high']}.")
-        if number == math.inf:
-            raise ValueError(f"`{f.name}` is {number}; it must be finite.")
+_EXPECTED: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "yes or no",
+    tuple[int, ...]: "whole numbers separated by commas",
+    tuple[float, ...]: "numbers separated by commas",
+    Layers: "layers such as relu1_1 or relu1_1=4, separated by commas",
+}
 
 
 def parse_value(name: str, text: str) -> Any:
-    """Value of the field `name` written as text, as a flag or a table's cell holds it.
+    """Parse a value of `StyleConfig` from the text of a flag or of a table cell.
 
-    Tuples are comma-separated; layers are `relu1_1,relu2_1` or `relu1_1=4,relu2_1=1`.
+    Lists are comma-separated. Layers are written `relu1_1,relu2_1` or `relu1_1=4,relu2_1=1`.
+
+    Args:
+      name: field of `StyleConfig`.
+      text: text to parse.
+
+    Returns:
+      A value of the field's type; its range is checked by `StyleConfig`.
 
     Raises:
-      ValueError: the text is not of the field's type.
+      KeyError: `StyleConfig` has no field `name`.
+      ValueError: the text does not have the field's type.
+
+    Example:
+      >>> parse_value("steps", "60,45")
+      (60, 45)
+      >>> parse_value("style_layers", "relu1_1=4,relu2_1")
+      (('relu1_1', 4.0), ('relu2_1', 1.0))
     """
     kind: Any = {f.name: f.type for f in dataclasses.fields(StyleConfig)}[name]
     items = [item.strip() for item in text.split(",") if item.strip()]
@@ -331,7 +370,63 @@ def parse_value(name: str, text: str) -> Any:
             return tuple(get_args(kind)[0](item) for item in items)
         return kind(text)
     except (ValueError, KeyError):
-        wanted = {int: "a whole number", float: "a number", bool: "yes or no"}
-        raise ValueError(
-            f"`{name}` is {text!r}; it must be {wanted.get(kind, 'a list such as its default')}."
-        ) from None
+        raise ValueError(f"`{name}` is {text!r}; it must be {_EXPECTED[kind]}.") from None
+
+
+def _to_pairs(layers: Layers) -> tuple[tuple[str, float], ...]:
+    layers = (layers,) if isinstance(layers, str) else layers
+    items = layers.items() if isinstance(layers, Mapping) else layers
+    pairs = [(item, 1.0) if isinstance(item, str) else item for item in items]
+    return tuple((str(name), float(weight)) for name, weight in pairs)
+
+
+def _scale_weights(layers: Layers, coefficient: float) -> dict[str, float]:
+    """Scale the weights of layers so that they sum to `coefficient`."""
+    weights = dict(_to_pairs(layers))
+    total = sum(weights.values()) or 1.0
+    return {name: coefficient * weight / total for name, weight in weights.items()}
+
+
+def _to_number(f: dataclasses.Field, kind: type, value: Any) -> Any:
+    try:
+        if kind is float and not isinstance(value, str):
+            return float(value)
+        # NaN != NaN: no whole number equals it.
+        if kind is int and int(value) == value:
+            return int(value)
+    except (OverflowError, ValueError, TypeError):
+        pass
+    raise ValueError(f"`{f.name}` is {value!r}; it must be {_EXPECTED[kind]}.")
+
+
+def _check_terms(name: str, pairs: tuple[tuple[str, float], ...], losses: Any) -> None:
+    terms = [term for term, _ in pairs]
+    check_layers(layers_of(terms))
+    for term in terms:
+        loss, _ = split_term(term)
+        if loss and loss not in get_args(losses):
+            raise ValueError(
+                f"`{name}` has the loss {loss!r} in {term!r}; it must be one of "
+                f"{', '.join(get_args(losses))}."
+            )
+    repeated = [term for term in dict.fromkeys(terms) if terms.count(term) > 1]
+    if repeated:
+        raise ValueError(f"`{name}` names a layer twice: {', '.join(repeated)}.")
+    if any(not 0 <= weight < math.inf for _, weight in pairs):
+        raise ValueError(f"`{name}` is {dict(pairs)}; weights must be finite and at least 0.")
+
+
+def _check_value(f: dataclasses.Field, value: Any) -> None:
+    if f.type is bool and not isinstance(value, bool):
+        raise ValueError(f"`{f.name}` is {value!r}; it must be true or false.")
+    if get_origin(f.type) is Literal:
+        check_option(f.name, value, f.type)
+    for number in value if isinstance(value, tuple) else (value,):
+        if "low" in f.metadata and not number >= f.metadata["low"]:
+            raise ValueError(f"`{f.name}` is {number}; it must be at least {f.metadata['low']}.")
+        if "above" in f.metadata and not number > f.metadata["above"]:
+            raise ValueError(f"`{f.name}` is {number}; it must be above {f.metadata['above']}.")
+        if "high" in f.metadata and not number <= f.metadata["high"]:
+            raise ValueError(f"`{f.name}` is {number}; it must be at most {f.metadata['high']}.")
+        if number == math.inf:
+            raise ValueError(f"`{f.name}` is {number}; it must be finite.")

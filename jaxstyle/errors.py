@@ -1,14 +1,14 @@
-"""Exit codes of the command line, and the exceptions that carry one.
+"""Exit codes of the command line, and the exceptions that carry them.
 
-Wrong arguments to a function are `ValueError` or `TypeError`, as everywhere in
-Python; these classes are for what only a program's user can mend.
+Wrong function arguments raise `ValueError` or `TypeError`, as usual in Python. The
+exceptions below are for problems with files or data that the user has to fix.
 """
 
 import enum
 
 
 class ExitCode(enum.IntEnum):
-    """What a finished process says to its caller."""
+    """Exit code of a `jaxstyle` process."""
 
     OK = 0
     UNEXPECTED = 1
@@ -22,35 +22,44 @@ class ExitCode(enum.IntEnum):
 
 
 class JaxstyleError(Exception):
-    """Base of the errors a user can cause; the message says what to do next."""
+    """Base class of errors that a user can cause; the message names the remedy.
+
+    Attributes:
+      exit_code: exit code of the command line after this error.
+    """
 
     exit_code = ExitCode.UNEXPECTED
 
 
 class ImageReadError(JaxstyleError):
-    """A picture is missing, damaged, not a picture, or of an unusable size."""
+    """An image file is missing, damaged, not an image, or of an unsupported size."""
 
     exit_code = ExitCode.UNREADABLE_INPUT
 
 
 class WeightsError(JaxstyleError):
-    """A weights file is missing, damaged, or of another network."""
+    """A weights file is missing, damaged, or belongs to another network."""
 
     exit_code = ExitCode.BAD_WEIGHTS
 
 
 class DivergedError(JaxstyleError):
-    """The optimization left the finite numbers before it made a picture."""
+    """The loss or its gradient became infinite or NaN."""
 
     exit_code = ExitCode.DIVERGED
 
 
 class WriteError(JaxstyleError):
-    """An output cannot be written where it was asked for."""
+    """An output cannot be written to the requested path."""
 
     exit_code = ExitCode.CANNOT_WRITE
 
 
 def one_line(message: object) -> str:
-    """A message without line breaks; the class's name for one that says nothing."""
+    """Return a message without line breaks, or its class name if the message is empty."""
     return " ".join(str(message).split()) or type(message).__name__
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether the device or the process ran out of memory."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)

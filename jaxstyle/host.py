@@ -1,4 +1,4 @@
-"""What the package changes in its process: the compilation cache, signal handlers, freed memory."""
+"""Changes to the process: the compilation cache, signal handlers, memory returned to the system."""
 
 import contextlib
 import ctypes
@@ -11,15 +11,16 @@ from typing import Any
 
 import jax
 
-# The cache of compiled programs is cut to this size, oldest entries first.
+# JAX removes the oldest entries beyond this size.
 _CACHE_BYTES = 2**30
 
 
 def enable_compilation_cache() -> None:
-    """Keep compiled programs in the user's cache folder, unless JAX was told of another.
+    """Enable JAX's persistent compilation cache in the user's cache folder.
 
-    A second run of the same size then starts sooner. `JAX_COMPILATION_CACHE_DIR` moves
-    the folder, `JAX_ENABLE_COMPILATION_CACHE=false` turns it off.
+    A second run of the same size then starts sooner. `JAX_COMPILATION_CACHE_DIR` changes the
+    folder, `JAX_ENABLE_COMPILATION_CACHE=false` turns the cache off. Settings that JAX already
+    has are kept.
     """
     if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
@@ -28,44 +29,45 @@ def enable_compilation_cache() -> None:
         folder = Path(base) / "jaxstyle"
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError):
-        return  # No home, no cache: only slower.
+        return  # Without a home folder there is no cache, and runs start later.
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    ours = {
+    defaults = {
         "jax_compilation_cache_max_size": _CACHE_BYTES,
         "jax_persistent_cache_min_compile_time_secs": 0.1,
     }
-    for name, value in ours.items():
+    for name, value in defaults.items():
         if name.upper() not in os.environ:
             jax.config.update(name, value)
 
 
 @contextlib.contextmanager
 def on_signals(interrupt: Callable[[], None]) -> Iterator[None]:
-    """Have SIGINT and SIGTERM call `interrupt`; a second one does as before.
+    """Call `interrupt` on the first SIGINT or SIGTERM inside the block.
 
-    Does nothing outside of the main thread, where there is no one to interrupt.
+    A second signal acts as it did before. Outside of the main thread, where Python delivers no
+    signals, this does nothing.
     """
-    before: dict[int, Any] = {}
+    previous: dict[int, Any] = {}
 
     def handle(number: int, _: Any) -> None:
         interrupt()
-        signal.signal(number, before[number])
+        signal.signal(number, previous[number])
 
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, handle)
+            previous[number] = signal.signal(number, handle)
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 def release_memory() -> None:
-    """Return what the C library keeps of freed memory; where it is not glibc, do nothing.
+    """Return memory that the C library keeps after it was freed to the system.
 
-    Reading weights and compiling leave more than 100 MiB that a step's maps find no room in. It
-    takes some milliseconds.
+    Loading weights and compiling leave over 100 MiB in fragments that a step cannot use. It
+    takes a few milliseconds, and does nothing where the C library is not glibc.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

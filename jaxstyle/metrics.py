@@ -1,48 +1,50 @@
-"""How good a picture is, by measures that the descent did not lower.
+"""Image quality metrics that do not depend on the loss being minimized.
 
-They read layers that no preset's loss reads. All are 0 at best, except `grain`, which is 1.
+They use layers that no preset's loss uses. For all but `grain`, lower is better and 0 is best;
+for `grain`, 1 is best.
 """
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxstyle.losses import self_similarity, self_similarity_loss
+from jaxstyle.losses.quantiles import project
+from jaxstyle.ops.linalg import unit_vectors
 from jaxstyle.types import AnyArray, Params
 from jaxstyle.vgg19 import features
 
 CONTENT_LAYERS = ("relu2_2", "relu3_3", "relu4_3")
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 MIN_SIDE = 48
-"""Smallest side of a picture, in pixels: a frame, and something inside it."""
+"""Smallest side of an image, in pixels, that has a border and pixels inside it."""
 MEANINGS = {
-    "content": "distance of features at the same place, to the photograph",
-    "structure": "change of the similarities between places of the photograph",
-    "style": "distance of features wherever they are, to the painting",
-    "color": "distance of colors, to the painting",
-    "grain": "finest detail, over the painting's",
-    "border": "distance of the frame's colors to those inside it",
+    "content": "feature distance to the content image, position by position",
+    "structure": "change in which positions of the content image look alike",
+    "style": "distance of the feature distribution to the style image's",
+    "color": "distance of the color distribution to the style image's",
+    "grain": "strength of the finest detail, relative to the style image's (best: 1)",
+    "border": "color distance between the outermost pixels and those inside them",
 }
-"""What each of the `Scores` is, in a line."""
+"""One-line description of each field of `Scores`."""
 _SIMILARITY_LAYER = "relu4_3"
-# Directions and quantiles of a sliced distance.
-_SLICES, _QUANTILES = 128, 256
-# Width of the frame, and of what it is compared with, in pixels.
-_FRAME, _INSIDE = 4, 16
+# Number of directions and quantiles of a sliced Wasserstein distance.
+_DIRECTIONS, _QUANTILES = 128, 256
+# Width of the border and of the region inside it that it is compared with, in pixels.
+_BORDER_WIDTH, _INNER_WIDTH = 4, 16
 
 
 class Scores(NamedTuple):
-    """What `score` finds.
+    """Result of `score`.
 
     Attributes:
-      content: `content_distance` to the photograph.
-      structure: `structure_distance` to the photograph.
-      style: `style_distance` to the painting.
-      color: `color_distance` to the painting.
-      grain: `grain`, against the painting.
-      border: `border`.
+      content: `content_distance` to the content image.
+      structure: `structure_distance` to the content image.
+      style: `style_distance` to the style image.
+      color: `color_distance` to the style image.
+      grain: `grain`, relative to the style image.
+      border: `border` of the result.
     """
 
     content: Float[Array, ""]
@@ -59,13 +61,24 @@ def score(
     style: Float[AnyArray, "_h _w 3"],
     image: Float[AnyArray, "h w 3"],
 ) -> Scores:
-    """All measures of a picture made of `content` and `style`.
+    """Compute all metrics of a result made from `content` and `style`.
 
     Args:
       params: weights from `load_weights`.
-      content: the photograph, at the size of the picture.
-      style: the painting, at the size at which it was looked at.
-      image: the picture, RGB in [0, 1], both sides at least `MIN_SIDE`.
+      content: content image, at the size of the result.
+      style: style image, at the size at which its statistics were computed.
+      image: result, RGB in [0, 1], with both sides at least `MIN_SIDE`.
+
+    Example:
+      Compared with itself, an image has no content distance:
+
+      >>> import jax
+      >>> import jaxstyle
+      >>> from jaxstyle.metrics import score
+      >>> content, style = jax.random.uniform(jax.random.key(0), (2, 48, 48, 3))
+      >>> scores = jax.jit(score)(jaxstyle.load_weights(), content, style, content)
+      >>> print(abs(scores.content.round(4)), abs(scores.structure.round(4)))
+      0.0 0.0
     """
     return Scores(
         content_distance(params, content, image),
@@ -80,71 +93,126 @@ def score(
 def content_distance(
     params: Params, content: Float[AnyArray, "h w 3"], image: Float[AnyArray, "h w 3"]
 ) -> Float[Array, ""]:
-    """Mean of 1 - cos between features at the same place, over places and layers.
+    """Compute the mean cosine distance between features at equal positions.
 
-    The distance of Zhang et al. (2018), "The Unreasonable Effectiveness of Deep Features as a
-    Perceptual Metric", eq. 1, halved and without its learned weights.
+    A mean over positions and layers. Zhang et al. (2018), "The Unreasonable Effectiveness of Deep
+    Features as a Perceptual Metric", eq. 1, halved and without its learned weights.
+
+    Args:
+      params: weights from `load_weights`.
+      content: content image, RGB in [0, 1].
+      image: result, RGB in [0, 1].
     """
-    found = features(params, image, CONTENT_LAYERS)
-    wanted = features(params, content, CONTENT_LAYERS)
-    cosines = [(_unit(found[name]) * _unit(wanted[name])).sum(-1).mean() for name in found]
+    image_maps = features(params, image, CONTENT_LAYERS)
+    content_maps = features(params, content, CONTENT_LAYERS)
+    cosines = [
+        (unit_vectors(image_maps[name]) * unit_vectors(content_maps[name])).sum(-1).mean()
+        for name in CONTENT_LAYERS
+    ]
     return 1 - jnp.stack(cosines).mean()
 
 
 def structure_distance(
     params: Params, content: Float[AnyArray, "h w 3"], image: Float[AnyArray, "h w 3"]
 ) -> Float[Array, ""]:
-    """Mean change of the similarities between places, whatever their looks.
+    """Compute `self_similarity_loss` on a layer that no preset uses.
 
-    `self_similarity_loss`, at a layer of its own.
+    Args:
+      params: weights from `load_weights`.
+      content: content image, RGB in [0, 1].
+      image: result, RGB in [0, 1].
     """
-    (found,), (wanted,) = (
-        features(params, picture, (_SIMILARITY_LAYER,)).values() for picture in (image, content)
+    image_map, content_map = (
+        features(params, x, (_SIMILARITY_LAYER,))[_SIMILARITY_LAYER] for x in (image, content)
     )
-    return self_similarity_loss(found, self_similarity(wanted))
+    return self_similarity_loss(image_map, self_similarity(content_map))
 
 
 def style_distance(
     params: Params, style: Float[AnyArray, "_h _w 3"], image: Float[AnyArray, "h w 3"]
 ) -> Float[Array, ""]:
-    """Sliced Wasserstein distance of features, relative to the spread of the painting's.
+    """Compute the sliced Wasserstein distance between features, relative to their spread.
 
-    Heitz et al. (2021), "A Sliced Wasserstein Loss for Neural Texture Synthesis", eq. 4; for each
-    layer the root of its square over that of the painting to its own mean; a mean over layers.
+    For each layer, the distance is divided by the standard deviation of the style image's
+    features; the result is the mean over layers. Heitz et al. (2021), "A Sliced Wasserstein
+    Loss for Neural Texture Synthesis", eq. 4.
+
+    Args:
+      params: weights from `load_weights`.
+      style: style image, RGB in [0, 1].
+      image: result, RGB in [0, 1].
     """
-    found, wanted = (features(params, picture, STYLE_LAYERS) for picture in (image, style))
+    image_maps, style_maps = (features(params, x, STYLE_LAYERS) for x in (image, style))
     ratios = []
-    for name, target in wanted.items():
-        squared, spread = _sliced(found[name], target)
-        ratios.append(jnp.sqrt(squared / jnp.maximum(spread, 1e-12)))
+    for name in STYLE_LAYERS:
+        squared, variance = _sliced_distance(image_maps[name], style_maps[name])
+        ratios.append(jnp.sqrt(squared / jnp.maximum(variance, 1e-12)))
     return jnp.stack(ratios).mean()
 
 
 def color_distance(
     style: Float[AnyArray, "_h _w 3"], image: Float[AnyArray, "h w 3"]
 ) -> Float[Array, ""]:
-    """Sliced Wasserstein distance of colors, in units of the pixels' [0, 1]."""
-    return jnp.sqrt(_sliced(jnp.asarray(image), jnp.asarray(style))[0])
+    """Compute the sliced Wasserstein distance between colors, in units of [0, 1].
+
+    Args:
+      style: style image, RGB in [0, 1].
+      image: result, RGB in [0, 1].
+
+    Example:
+      It compares distributions, so positions and sizes do not matter:
+
+      >>> import jax.numpy as jnp
+      >>> from jaxstyle.metrics import color_distance
+      >>> style = jnp.linspace(0, 1, 300).reshape(10, 10, 3)
+      >>> print(color_distance(style, style[::-1]))
+      0.0
+    """
+    return jnp.sqrt(_sliced_distance(jnp.asarray(image), jnp.asarray(style))[0])
 
 
 def grain(style: Float[AnyArray, "_h _w 3"], image: Float[AnyArray, "h w 3"]) -> Float[Array, ""]:
-    """Energy of the finest detail, of a pixel against its four neighbors, over the painting's."""
-    return _detail(image) / jnp.maximum(_detail(style), 1e-12)
+    """Compute the energy of the finest detail, divided by that of the style image.
+
+    The energy is the mean squared difference of a pixel to the mean of its four neighbors.
+
+    Args:
+      style: style image, RGB in [0, 1].
+      image: result, RGB in [0, 1].
+
+    Example:
+      >>> import jax
+      >>> from jaxstyle.metrics import grain
+      >>> style = jax.random.uniform(jax.random.key(0), (8, 8, 3))
+      >>> print(grain(style, style), grain(style, 0.5 * style))
+      1.0 0.25
+    """
+    return _detail_energy(image) / jnp.maximum(_detail_energy(style), 1e-12)
 
 
 def border(image: Float[AnyArray, "h w 3"]) -> Float[Array, ""]:
-    """How far the colors of the outermost pixels are from those a little further in.
+    """Compute how far the colors at the border differ from those inside it.
 
-    Distance of colors, as `color_distance`, of a frame of four pixels and the sixteen inside it.
+    This is the `color_distance` between the outermost four pixels and the next sixteen.
+
+    Args:
+      image: result, RGB in [0, 1], with both sides at least `MIN_SIDE`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxstyle.metrics import border
+      >>> framed = jnp.ones((48, 48, 3)).at[4:-4, 4:-4].set(0)
+      >>> bool(border(framed) > 0.9), bool(border(0 * framed) == 0)
+      (True, True)
     """
-    outer = _ring(image, 0, _FRAME)
-    return color_distance(_ring(image, _FRAME, _FRAME + _INSIDE), outer)
+    outer = _ring(image, 0, _BORDER_WIDTH)
+    return color_distance(_ring(image, _BORDER_WIDTH, _BORDER_WIDTH + _INNER_WIDTH), outer)
 
 
-def _ring(image: Float[AnyArray, "h w 3"], near: int, far: int) -> Array:
-    """Pixels at least `near` and less than `far` from the edge, in one row."""
-    image = jnp.asarray(image)[near:-near, near:-near] if near else jnp.asarray(image)
-    width = far - near
+def _ring(image: Float[AnyArray, "h w 3"], start: int, stop: int) -> Array:
+    """Return the pixels at a distance of `start` to `stop` - 1 from the edge, as one row."""
+    image = jnp.asarray(image)[start:-start, start:-start] if start else jnp.asarray(image)
+    width = stop - start
     sides = (
         image[:width],
         image[-width:],
@@ -154,26 +222,15 @@ def _ring(image: Float[AnyArray, "h w 3"], near: int, far: int) -> Array:
     return jnp.concatenate([side.reshape(1, -1, 3) for side in sides], axis=1)
 
 
-def _unit(features: Array) -> Array:
-    return features / jnp.maximum(jnp.linalg.norm(features, axis=-1, keepdims=True), 1e-6)
-
-
-def _detail(image: Float[AnyArray, "h w 3"]) -> Array:
+def _detail_energy(image: Float[AnyArray, "h w 3"]) -> Array:
     x = jnp.asarray(image)
     neighbors = x[:-2, 1:-1] + x[2:, 1:-1] + x[1:-1, :-2] + x[1:-1, 2:]
     return jnp.square(x[1:-1, 1:-1] - neighbors / 4).mean()
 
 
-def _sliced(features: Array, target: Array) -> tuple[Array, Array]:
-    """Mean squared distance of quantiles along random directions, and the target's variance."""
-    directions = jax.random.normal(jax.random.key(0), (features.shape[-1], _SLICES))
-    directions /= jnp.linalg.norm(directions, axis=0)
-
-    def projected(features: Array) -> Array:
-        flat = features.reshape(-1, features.shape[-1])
-        return jnp.matmul(flat, directions, precision="highest")
-
-    along, wanted = projected(features), projected(target)
-    at = (jnp.arange(_QUANTILES) + 0.5) / _QUANTILES
-    difference = jnp.quantile(along, at, axis=0) - jnp.quantile(wanted, at, axis=0)
-    return jnp.square(difference).mean(), wanted.var(axis=0).mean()
+def _sliced_distance(features: Array, target: Array) -> tuple[Array, Array]:
+    """Compute the squared sliced Wasserstein distance, and the variance of the target."""
+    x, y = (project(maps, _DIRECTIONS).reshape(-1, _DIRECTIONS) for maps in (features, target))
+    levels = (jnp.arange(_QUANTILES) + 0.5) / _QUANTILES
+    difference = jnp.quantile(x, levels, axis=0) - jnp.quantile(y, levels, axis=0)
+    return jnp.square(difference).mean(), y.var(axis=0).mean()

@@ -1,7 +1,7 @@
-"""The objective: targets measured once, and the loss of an image against them.
+"""The objective: compute targets once, then compare images with them.
 
-This is where a researcher swaps the method: `make_targets` says what is measured
-on the photograph and the paintings, `total_loss` how an image is compared.
+To change the method, change `make_targets`, which computes the targets from the content and style
+images, and `total_loss`, which compares an image with them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,30 +32,30 @@ from jaxstyle.vgg19 import features
 _SIMILARITY = "self_similarity"
 
 StyleStatistics = dict[str, Any]
-"""What is kept of a painting: for every style term what its loss measures."""
+"""Statistics of one style image, per style term."""
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Targets:
-    """What an image is compared with: a pytree of arrays with a static `spec`.
+    """Targets of `total_loss`: a pytree of arrays, with static `spec` and `size`.
 
     Attributes:
-      content: the photograph, per content term: its features, `[..., h_l, w_l, c_l]`, or their
-        self-similarity.
-      style: per style term what its loss compares with, with a leading axis of regions: e.g. the
-        Gram matrix `[..., regions, c_l, c_l]`, or the `Gaussian` for the loss `wasserstein`.
-        Without masks there is one region, with the styles blended in it; with masks one
-        region per style.
-      masks: weight of each region at each position, per style layer, `[..., regions, h_l, w_l]`,
-        or `None`.
+      content: per content term, the features of the content image, `[..., h_l, w_l, c_l]`, or
+        their self-similarity.
+      style: per style term, the target of its loss, with a leading axis of regions: e.g. Gram
+        matrices `[..., regions, c_l, c_l]`, or a `Gaussian` for the loss `wasserstein`. Without
+        masks there is one region, whose target is blended from all style images. With masks
+        there is one region per style image.
+      masks: per style layer, the weight of each region at each position,
+        `[..., regions, h_l, w_l]`; `None` without masks.
       shares: weight of each region's loss, `[..., regions]`.
-      spec: which layers, and how losses are formed.
-      windows: of the photograph, for the matting Laplacian, or `None`.
-      size: height and width of the photograph, or `None` where it is not compared with.
+      spec: layers and forms of the losses.
+      windows: target of the matting Laplacian, or `None` if it is not used.
+      size: height and width of the content image, or `None` if the loss does not use it.
     """
 
-    # JAX fills trees with placeholders too: their leaves are of no one type.
+    # JAX also fills trees with placeholders, so the leaves have no fixed type.
     content: dict[str, Any]
     style: dict[str, Any]
     masks: dict[str, Any] | None
@@ -73,57 +73,112 @@ def make_targets(
     *,
     masks: Float[AnyArray, "styles mask_h mask_w"] | None = None,
 ) -> Targets:
-    """Targets for images of the size of `content`.
+    """Compute the targets of `total_loss`.
 
     Args:
       params: weights from `load_weights`.
-      content: the photograph, at the size of the result; `None` for no content loss.
-      styles: the paintings, at the sizes at which they are to be looked at; their
-        statistics are blended with the weights `config.blend`.
+      content: content image, RGB in [0, 1], at the size of the result; `None` for no content
+        loss.
+      styles: style images, RGB in [0, 1]. Their size relative to the result determines the scale
+        of the style. Their statistics are blended with the weights `config.blend`.
       config: layers, blend and network options.
-      masks: one mask per style: its weight at each pixel of the picture, at least 0.
-        Each style then acts in its region alone.
+      masks: one mask per style image: its weight at each pixel of the result, at least 0. Each
+        style then applies only to its region.
+
+    Returns:
+      Targets for images of the size of `content`.
 
     Raises:
-      ValueError: blend or masks do not fit the styles; an image is too small.
+      ValueError: If `config.blend` or `masks` do not match the styles, if `masks` are given
+        without `content`, or if an image is too small for the layers.
+
+    Example:
+      >>> import jax
+      >>> import jaxstyle
+      >>> content, style = jax.random.uniform(jax.random.key(0), (2, 16, 24, 3))
+      >>> config = jaxstyle.StyleConfig(
+      ...     content_layers="relu1_1", style_layers="relu1_1", style_loss="gram"
+      ... )
+      >>> targets = jaxstyle.make_targets(jaxstyle.load_weights(), content, [style], config)
+      >>> targets.content["relu1_1"].shape, targets.style["relu1_1"].shape
+      ((16, 24, 64), (1, 64, 64))
     """
     blend = blend_weights(config, len(styles))
     check_masks(masks, len(styles))
     if masks is not None and content is None:
-        raise ValueError("`masks` divide a photograph; they need a `content`.")
-    found = [compute_style_statistics(params, style, config.spec) for style in styles]
-    return build_targets(params, content, found, blend, masks, config.spec)
+        raise ValueError("`masks` need a content image, but `content` is None; pass one.")
+    statistics = [compute_style_statistics(params, style, config.spec) for style in styles]
+    return build_targets(params, content, statistics, blend, masks, config.spec)
 
 
 def blend_weights(config: StyleConfig, styles: int) -> Float[Array, " styles"]:
-    """Weight of each of a number of styles, adding up to 1.
+    """Return the weight of each style image; the weights sum to 1.
+
+    Args:
+      config: its field `blend` has the relative weights; empty for equal weights.
+      styles: number of style images.
 
     Raises:
-      ValueError: `config.blend` is not empty and not one weight for each, or all 0.
+      ValueError: If `config.blend` is not empty and has another number of weights, or all are 0.
+
+    Example:
+      >>> import jaxstyle
+      >>> from jaxstyle.objective import blend_weights
+      >>> print(blend_weights(jaxstyle.StyleConfig(blend=(3, 1)), 2))
+      [0.75 0.25]
     """
     blend = config.blend or (1.0,) * styles
     if len(blend) != styles:
-        raise ValueError(f"`blend` has {len(blend)} weights for {styles} styles.")
+        raise ValueError(
+            f"`blend` has {len(blend)} weights for {styles} styles; give one weight per style."
+        )
     if blend and not sum(blend):
         raise ValueError("`blend` is 0 for every style; give at least one a weight above 0.")
     return jnp.asarray(blend, jnp.float32) / sum(blend) if blend else jnp.zeros(0)
 
 
 def check_masks(masks: AnyArray | None, styles: int) -> None:
-    """Raise `ValueError` unless there is one mask for each of a number of styles, or none."""
+    """Raise `ValueError` unless `masks` is `None` or has one mask for each of `styles` styles."""
     if masks is not None and masks.shape[0] != styles:
         raise ValueError(
-            f"`masks` has {masks.shape[0]} masks for {styles} styles; it must have one for each."
+            f"`masks` has {masks.shape[0]} masks for {styles} styles; give one mask per style."
         )
+
+
+def resize_masks(
+    masks: Float[Array, "styles h w"], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Float[Array, "styles h_l w_l"]]:
+    """Resize masks to the size of each layer, by antialiased linear interpolation.
+
+    Args:
+      masks: weight of each style at each pixel, at least 0.
+      shapes: shape `(..., h_l, w_l, c_l)` of the feature map of each layer.
+    """
+    count = masks.shape[0]
+    return {
+        layer: jax.image.resize(masks, (count, *shape[-3:-1]), "linear")
+        for layer, shape in shapes.items()
+    }
+
+
+def coverage(masks: Float[Array, "styles h w"]) -> Float[Array, " styles"]:
+    """Compute the fraction of the image that each mask covers, from 0 to 1."""
+    return masks.mean(axis=(-2, -1))
 
 
 def compute_style_statistics(
     params: Params, style: Float[AnyArray, "_h _w 3"], spec: LossSpec
 ) -> StyleStatistics:
-    """What is kept of one painting, e.g. the moments of its features at each style layer."""
-    found = _extract_features(params, style, layers_of(spec.style_layers), spec)
+    """Compute the statistics of one style image, e.g. the moments of each style layer's features.
+
+    Args:
+      params: weights from `load_weights`.
+      style: style image, RGB in [0, 1].
+      spec: style terms and network options.
+    """
+    maps = _extract_features(params, style, layers_of(spec.style_layers), spec)
     return {
-        term: _family(term, spec).statistics(found[split_term(term)[1]])
+        term: _family(term, spec).statistics(maps[split_term(term)[1]])
         for term in spec.style_layers
     }
 
@@ -136,46 +191,55 @@ def build_targets(
     masks: Float[AnyArray, "styles mask_h mask_w"] | None,
     spec: LossSpec,
 ) -> Targets:
-    """Build `Targets` from the statistics of each style image; all numbers are traced.
+    """Build `Targets` from the statistics of each style image.
 
-    A sweep over weights then compiles once, and a painting is looked at once for
-    many photographs.
+    All numbers are traced: a sweep over weights compiles once, and the statistics of a style
+    image can be reused for many content images.
+
+    Args:
+      params: weights from `load_weights`.
+      content: content image, RGB in [0, 1]; `None` for no content loss.
+      styles: result of `compute_style_statistics` for each style image.
+      blend: weights of the style images, which sum to 1.
+      masks: one mask per style image, or `None`; see `make_targets`.
+      spec: terms and network options.
     """
-    known = {} if content is None else _content_targets(params, content, spec)
+    content_targets = {} if content is None else _content_targets(params, content, spec)
     windows = (
         color_windows(jnp.asarray(content)) if spec.laplacian and content is not None else None
     )
     size = None
-    if content is not None and (known or spec.laplacian):
+    if content is not None and (content_targets or spec.laplacian):
         size = content.shape[:2]
     families = {term: _family(term, spec) for term in spec.style_layers} if styles else {}
     stacked: StyleStatistics = (
-        jax.tree.map(lambda *regions: jnp.stack(regions), *styles) if styles else {}
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), *styles) if styles else {}
     )
     if masks is None or content is None:
         style = {
             term: jax.tree.map(lambda leaf: leaf[None], f.target(f.blend(stacked[term], blend)))
             for term, f in families.items()
         }
-        return Targets(known, style, None, jnp.ones(1), spec, windows, size)
+        return Targets(content_targets, style, None, jnp.ones(1), spec, windows, size)
     masks = jnp.asarray(masks)
-    look = partial(_extract_features, layers=layers_of(spec.style_layers), spec=spec)
-    shapes = {name: f.shape for name, f in jax.eval_shape(look, params, content).items()}
-    # Departure from Gatys et al. (2017): a region counts by its area. Its Gram matrix
-    # is an average, so with equal weights small regions would be painted harder.
+    extract = partial(_extract_features, layers=layers_of(spec.style_layers), spec=spec)
+    shapes = {name: f.shape for name, f in jax.eval_shape(extract, params, content).items()}
+    # Departure from Gatys et al. (2017): a region's loss is multiplied by its area. Statistics are
+    # averages, so equal weights would stylize small regions more strongly.
     shares = len(styles) * blend * coverage(masks)
     style = {term: jax.vmap(f.target)(stacked[term]) for term, f in families.items()}
-    return Targets(known, style, resize_masks(masks, shapes), shares, spec, windows, size)
+    layer_masks = resize_masks(masks, shapes)
+    return Targets(content_targets, style, layer_masks, shares, spec, windows, size)
 
 
 def _content_targets(
     params: Params, content: Float[AnyArray, "h w 3"], spec: LossSpec
 ) -> dict[str, Array]:
-    found = _extract_features(params, content, layers_of(spec.content_layers), spec)
+    maps = _extract_features(params, content, layers_of(spec.content_layers), spec)
     targets = {}
     for term in spec.content_layers:
         loss, layer = split_term(term)
-        targets[term] = self_similarity(found[layer]) if loss == _SIMILARITY else found[layer]
+        targets[term] = self_similarity(maps[layer]) if loss == _SIMILARITY else maps[layer]
     return targets
 
 
@@ -187,44 +251,59 @@ def _family(term: str, spec: LossSpec) -> StyleFamily:
 def total_loss(
     params: Params, image: Float[AnyArray, "h w 3"], targets: Targets, weights: Weights
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """Loss of one image, and its terms, which add up to it.
+    """Compute the loss of one image, and its terms.
 
-    α Σ_l w_l content_l + β Σ_l w_l style_l + γ tv; Gatys et al. (2016), eq. 7, with a
-    total variation, and a matting Laplacian if asked for. `jax.vmap` makes a batch of it.
+    α Σ_l w_l content_l + β Σ_l w_l style_l + γ tv. Gatys et al. (2016), eq. 7, plus a total
+    variation and, if it has a weight, a matting Laplacian. Use `jax.vmap` for a batch of images.
 
     Args:
       params: weights from `load_weights`.
       image: RGB in [0, 1].
-      targets: from `make_targets`, for images of this size.
+      targets: result of `make_targets`, for images of this size.
       weights: coefficients, from `StyleConfig.weights`; may be traced.
 
-    Raises:
-      ValueError: the image is not of the size of the targets.
-
     Returns:
-      The loss and `{"content", "style/<term>", ..., "tv"}`, coefficients included, and
-      `"laplacian"` where it has a weight.
+      The loss, and its terms `{"content", "style/<term>", ..., "tv"}`, including their
+      coefficients, with `"laplacian"` if it has a weight. The loss is the sum of the terms.
+
+    Raises:
+      ValueError: If the image does not have the size of the targets.
+
+    Example:
+      At the content image itself, the content term is 0:
+
+      >>> import jax
+      >>> import jaxstyle
+      >>> params = jaxstyle.load_weights()
+      >>> content, style = jax.random.uniform(jax.random.key(0), (2, 16, 24, 3))
+      >>> config = jaxstyle.StyleConfig(content_layers="relu1_1", style_layers="relu1_1")
+      >>> targets = jaxstyle.make_targets(params, content, [style], config)
+      >>> loss, terms = jaxstyle.total_loss(params, content, targets, config.weights)
+      >>> list(terms), float(terms["content"])
+      (['content', 'style/relu1_1', 'tv'], 0.0)
     """
     spec, image = targets.spec, jnp.asarray(image)
-    if targets.size not in (None, image.shape[:2]):
+    if targets.size is not None and targets.size != image.shape[:2]:
+        height, width = targets.size
         raise ValueError(
-            f"`image` is {image.shape[0]}x{image.shape[1]} (height x width), not the size its "
-            "targets were made for; make others with a content of that size."
+            f"`image` is {image.shape[0]}x{image.shape[1]} (height x width), but `targets` were "
+            f"made for {height}x{width}; resize the image, or make targets from a content image "
+            "of its size."
         )
-    known = _of_layers(targets)
+    layer_targets = _group_by_layer(targets)
 
     def tap(layer: str, x: Array) -> tuple[Array, Any]:
-        return deferred_grad(partial(_losses, spec), x, known[layer])
+        return deferred_grad(partial(_layer_losses, spec), x, layer_targets[layer])
 
-    found = _extract_features(params, image, tuple(known), spec, tap=tap)
+    losses = _extract_features(params, image, tuple(layer_targets), spec, tap=tap)
     terms = {}
     if targets.content:
         terms["content"] = sum(
-            weights.content[term] * found[split_term(term)[1]][0][term] for term in targets.content
+            weights.content[term] * losses[split_term(term)[1]][0][term] for term in targets.content
         )
     for term in targets.style:
-        losses = found[split_term(term)[1]][1][term]
-        terms[f"style/{term}"] = weights.style[term] * jnp.sum(targets.shares * losses)
+        region_losses = losses[split_term(term)[1]][1][term]
+        terms[f"style/{term}"] = weights.style[term] * jnp.sum(targets.shares * region_losses)
     terms["tv"] = weights.tv * total_variation(image, form=spec.tv_form)
     if targets.windows is not None:
         terms["laplacian"] = weights.laplacian * laplacian_loss(image, targets.windows)
@@ -232,36 +311,47 @@ def total_loss(
 
 
 class LayerTargets(NamedTuple):
-    """What is known of one layer: targets of its terms, and its masks."""
+    """Targets of the terms of one layer, and the layer's masks.
+
+    Attributes:
+      content: target of each content term.
+      style: target of each style term, with a leading axis of regions.
+      masks: weight of each region at each position `[regions, h_l, w_l]`, or `None`.
+    """
 
     content: dict[str, Any]
     style: dict[str, Any]
     masks: Any
 
 
-def _of_layers(targets: Targets) -> dict[str, LayerTargets]:
-    def of(known: dict[str, Any], layer: str) -> dict[str, Any]:
-        return {term: target for term, target in known.items() if split_term(term)[1] == layer}
+def _group_by_layer(targets: Targets) -> dict[str, LayerTargets]:
+    def select(terms: dict[str, Any], layer: str) -> dict[str, Any]:
+        return {term: target for term, target in terms.items() if split_term(term)[1] == layer}
 
     return {
         layer: LayerTargets(
-            of(targets.content, layer),
-            of(targets.style, layer),
+            select(targets.content, layer),
+            select(targets.style, layer),
             None if targets.masks is None else targets.masks.get(layer),
         )
         for layer in layers_of((*targets.content, *targets.style))
     }
 
 
-def _losses(
-    spec: LossSpec, features: Array, known: LayerTargets
+def _layer_losses(
+    spec: LossSpec, features: Array, targets: LayerTargets
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Losses of one layer's terms: content; style, of every region."""
-    content = {term: _content_loss(features, term, t, spec) for term, t in known.content.items()}
-    axes = 0, None if known.masks is None else 0
+    """Compute the losses of a layer's content terms, and of its style terms for each region."""
+    content = {
+        term: _content_loss(features, term, target, spec)
+        for term, target in targets.content.items()
+    }
+    axes = 0, None if targets.masks is None else 0
     style = {
-        term: jax.vmap(partial(_family(term, spec).loss, features), in_axes=axes)(t, known.masks)
-        for term, t in known.style.items()
+        term: jax.vmap(partial(_family(term, spec).loss, features), in_axes=axes)(
+            target, targets.masks
+        )
+        for term, target in targets.style.items()
     }
     return content, style
 
@@ -278,24 +368,3 @@ def _extract_features(
     return features(
         params, image, layers, pooling=spec.pooling, padding=spec.padding, dtype=spec.dtype, **tap
     )
-
-
-def resize_masks(
-    masks: Float[Array, "styles h w"], shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, Float[Array, "styles h_l w_l"]]:
-    """Masks at the size of each layer, by antialiased linear interpolation.
-
-    Args:
-      masks: weight of each style at each pixel, at least 0.
-      shapes: shape `(..., h_l, w_l, c_l)` of each layer's feature map.
-    """
-    count = masks.shape[0]
-    return {
-        layer: jax.image.resize(masks, (count, *shape[-3:-1]), "linear")
-        for layer, shape in shapes.items()
-    }
-
-
-def coverage(masks: Float[Array, "styles h w"]) -> Float[Array, " styles"]:
-    """Part of the picture that each mask covers, 0 to 1."""
-    return masks.mean(axis=(-2, -1))

@@ -1,6 +1,7 @@
-"""The words that arguments may take: layers, ways of pooling and padding, forms of losses.
+"""Allowed values of string options: layer names, pooling, padding, forms of losses.
 
-Free of JAX, so that the command line can check and list them before loading it.
+This module does not import JAX, so that the command line can list and check the values
+without loading it.
 """
 
 from collections.abc import Iterable
@@ -26,10 +27,10 @@ Pairing = Literal["cross", "each"]
 LogFormat = Literal["text", "json"]
 
 NAME_TEMPLATE = "{content}_{style}.png"
-"""Default name of a batch's pictures; see `jaxstyle.batch.jobs.output_name`."""
+"""Default file name of a batch result; see `jaxstyle.batch.jobs.output_name`."""
 
 BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
-"""Channels and number of convolutions of VGG19's five blocks."""
+"""Number of channels and of convolutions in each of VGG19's five blocks."""
 
 
 def _layer_names() -> tuple[str, ...]:
@@ -42,33 +43,54 @@ def _layer_names() -> tuple[str, ...]:
 
 
 LAYERS: tuple[str, ...] = _layer_names()
-"""Every layer's name, shallow to deep: `conv1_1`, `relu1_1`, ..., `pool5`."""
+"""Names of all layers, from shallow to deep: `conv1_1`, `relu1_1`, ..., `pool5`."""
 
 
 def check_layers(layers: Iterable[str]) -> None:
-    """Raise `ValueError` for a name that is not a layer, `TypeError` for a bare string."""
+    """Raise unless every name in `layers` is a layer of VGG19.
+
+    Raises:
+      TypeError: `layers` is a single string.
+      ValueError: a name is not a layer; the message suggests the nearest one.
+    """
     if isinstance(layers, str):
-        raise TypeError(f"layers are {layers!r}; give a tuple of names, such as ({layers!r},).")
+        raise TypeError(
+            f"`layers` is {layers!r}; it must be a tuple of names, such as ({layers!r},)."
+        )
     for name in layers:
         if name not in LAYERS:
-            near = get_close_matches(name, LAYERS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"layers are {', '.join(LAYERS)}."
+            matches = get_close_matches(name, LAYERS, n=1)
+            names = f"valid layers are {', '.join(LAYERS)}."
+            hint = f"did you mean {matches[0]!r}?" if matches else names
             raise ValueError(f"unknown layer {name!r}; {hint}")
 
 
 def split_term(term: str) -> tuple[str, str]:
-    """Loss, or an empty word for the usual one, and layer of a term such as `sliced:relu3_1`."""
+    """Split a term of the loss into loss and layer; the loss is empty if the term names none.
+
+    Example:
+      >>> split_term("sliced:relu3_1")
+      ('sliced', 'relu3_1')
+      >>> split_term("relu4_2")
+      ('', 'relu4_2')
+    """
     loss, _, layer = term.rpartition(":")
     return loss, layer
 
 
 def layers_of(terms: Iterable[str]) -> tuple[str, ...]:
-    """Layers that terms read, each once."""
+    """Return the layers that the terms read, without repetition."""
     return tuple(dict.fromkeys(split_term(term)[1] for term in terms))
 
 
 def check_option(name: str, value: Any, options: Any) -> None:
-    """Raise `ValueError` unless `value` is one of the words of the `Literal` `options`."""
+    """Raise `ValueError` unless `value` is one of `options`, a `Literal` type.
+
+    Args:
+      name: argument name for the message.
+      value: value to check.
+      options: `Literal` type that lists the allowed values.
+    """
     if value not in get_args(options):
         raise ValueError(
             f"`{name}` is {value!r}; it must be one of {', '.join(get_args(options))}."
@@ -76,9 +98,20 @@ def check_option(name: str, value: Any, options: Any) -> None:
 
 
 def min_side(layers: Iterable[str], padding: Padding = "zeros") -> int:
-    """Smallest image side, in pixels, at which every one of `layers`, or terms, has a pixel."""
-    # Block b lies behind b - 1 poolings. Its own pooling needs two pixels, and so does
-    # a reflection: a pixel alone has none beside it.
+    """Return the smallest image side, in pixels, that all the layers accept.
+
+    Args:
+      layers: names of layers, or terms of the loss.
+      padding: border padding of the convolutions.
+
+    Example:
+      >>> min_side(["relu1_1", "sliced:relu4_1"])
+      8
+      >>> min_side(["relu4_1"], padding="reflect")
+      16
+    """
+    # Block b follows b - 1 poolings and needs one pixel there. Its own pooling needs two,
+    # and so does reflection, which repeats a neighbor of the border pixel.
     return max(
         (
             2 ** (int(name[4]) - 1) * (2 if padding == "reflect" or name.startswith("pool") else 1)

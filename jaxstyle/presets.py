@@ -1,37 +1,41 @@
-"""Named configurations; flags and `dataclasses.replace` change single fields of one."""
+"""Presets: named configurations, whose fields can be changed by flags or `dataclasses.replace`.
+
+Example:
+  >>> import dataclasses
+  >>> from jaxstyle import PRESETS
+  >>> config = dataclasses.replace(PRESETS["painterly"], size=256)
+  >>> config.size, config.style_weight
+  (256, 25.0)
+"""
 
 from jaxstyle.config import StyleConfig
 
 GATYS_STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-"""One layer of each block, as in all of their papers."""
+"""Style layers of Gatys et al. (2016): one per block."""
 
 PRESETS: dict[str, StyleConfig] = {
     "default": StyleConfig(),
-    # The scores below are content and style distance at 256 pixels of coffee with cafe_terrace, and
-    # of astronaut with church_at_auvers; the default's are 0.29, 0.14 and 0.25, 0.14.
-    #
-    # Layers that know palette and light but no strokes, the deepest without what varies together;
-    # the matting Laplacian keeps edges where the photograph has them. 0.18, 0.22 and 0.15, 0.25.
+    # Shallow layers carry color and light but no strokes; mean_std ignores the covariance of the
+    # deepest one. The matting Laplacian keeps the edges of the content image.
     "photographic": StyleConfig(
         style_layers={"relu1_1": 4.0, "relu2_1": 2.0, "mean_std:relu3_1": 1.0},
         laplacian_weight=1000.0,
     ),
-    # Strokes are in relu2_1 to relu4_1. relu5_1, which brings the painting's objects, is left out,
-    # and self-similarity holds the photograph's forms together. 0.39, 0.08 and 0.33, 0.08.
+    # Strokes are in relu2_1 to relu4_1. relu5_1 would add objects of the style image;
+    # self-similarity preserves the shapes of the content image.
     "painterly": StyleConfig(
         content_layers={"relu4_2": 1.0, "self_similarity:relu4_1": 1.0},
         style_layers={"relu1_1": 2.0, "relu2_1": 4.0, "relu3_1": 4.0, "relu4_1": 2.0},
         style_weight=25.0,
     ),
-    # Deep layers weigh as much as shallow ones, and style far more than content: the painting's
-    # objects take the places of the photograph's. 0.50, 0.08 and 0.48, 0.07.
+    # Strong deep layers and a large style weight replace objects of the content image by objects
+    # of the style image.
     "abstract": StyleConfig(
         style_layers={**dict.fromkeys(GATYS_STYLE_LAYERS[:4], 2.0), "relu5_1": 1.0},
         style_weight=80.0,
     ),
-    # At 192 pixels, of the astronaut in flat colors with black contours: statistics draw lines into
-    # flat parts too, 0.36 and 0.11 with the default's layers at this weight; nearest features at
-    # shallow layers put flat colors in flat parts and lines on the photograph's edges, 0.20, 0.32.
+    # Statistics alone draw lines into flat regions; nearest features of shallow layers keep them
+    # flat and put the lines on the edges of the content image.
     "graphic": StyleConfig(
         style_layers={
             "relu1_1": 2.0,
@@ -41,8 +45,7 @@ PRESETS: dict[str, StyleConfig] = {
         },
         style_weight=40.0,
     ),
-    # The same in a mosaic: whole tiles need deeper layers, and the default's lose the face at this
-    # weight, 0.58 and 0.12. With nearest features of two of them, 0.52 and 0.26.
+    # Whole tiles need deep layers; nearest features of two of them keep the content readable.
     "mosaic": StyleConfig(
         style_layers={
             "relu1_1": 4.0,
@@ -53,11 +56,11 @@ PRESETS: dict[str, StyleConfig] = {
         },
         style_weight=40.0,
     ),
-    # Gatys et al. (2016), section 2: their layers, pooling, optimizer and start. Departures:
-    # losses are means, so that α/β holds for any size, and a total variation takes out
-    # the white noise that no loss of theirs sees.
+    # Gatys et al. (2016), section 2: layers, pooling, optimizer and start image. Departures:
+    # losses are means, so that α/β does not depend on the size; a total variation removes
+    # the white noise that the other terms do not penalize.
     "classic": StyleConfig(
-        min_size=65_536,  # one level, whatever the size
+        min_size=65_536,  # one level at any size
         steps=(500,),
         optimizer="lbfgs",
         line_search=True,
@@ -69,8 +72,8 @@ PRESETS: dict[str, StyleConfig] = {
         pooling="average",
         padding="zeros",
     ),
-    # style-transfer-pytorch's losses, weights and schedule, in this network: its own has other
-    # scales of activations, so that the balance of layers is not quite the same.
+    # Losses, weights and schedule of style-transfer-pytorch. Departure: its VGG19 has
+    # differently scaled activations, so the balance between layers is not identical.
     "crowson": StyleConfig(
         min_size=128,
         scale_factor=2**0.5,

@@ -1,7 +1,7 @@
-"""Coarse to fine: the sizes of a run, and what is carried from one to the next.
+"""Coarse-to-fine pyramid: the levels of a run and the transition between them.
 
-Large shapes are moved where the picture is small and steps are cheap; fine strokes
-are added where it is large.
+Coarse levels move large shapes while steps are cheap; fine levels add strokes.
+Sizes are (height, width) in pixels.
 """
 
 from collections.abc import Sequence
@@ -19,17 +19,41 @@ from jaxstyle.types import AnyArray, check_floating
 
 
 def fit_shape(shape: Sequence[float], long_edge: float) -> tuple[int, int]:
-    """Height and width with the proportions of `shape`, the longer one being `long_edge`."""
+    """Scale a height and width to a given long edge; the proportions stay.
+
+    Args:
+      shape: height and width, in any unit; further entries are ignored.
+      long_edge: longer side of the result, in pixels.
+
+    Example:
+      >>> from jaxstyle.pyramid import fit_shape
+      >>> fit_shape((400, 600), 300)
+      (200, 300)
+    """
     height, width = shape[:2]
     scale = long_edge / max(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def resize(image: Float[Array, "_h _w c"], shape: Sequence[int]) -> Float[Array, "h w c"]:
-    """Image at another size: antialiased cubic interpolation, clipped to [0, 1].
+    """Resize an image by antialiased cubic interpolation, clipped to [0, 1].
+
+    Args:
+      image: image with values in [0, 1].
+      shape: new height and width; further entries are ignored.
 
     Raises:
-      TypeError: an image of integers, which the clipping would turn white.
+      TypeError: the image has an integer dtype; clipping would turn it white.
+
+    Example:
+      Cubic interpolation overshoots at an edge; the clip removes it:
+
+      >>> import jax.numpy as jnp
+      >>> from jaxstyle.pyramid import resize
+      >>> edge = jnp.zeros((4, 4, 3)).at[:, 2:].set(1.0)
+      >>> large = resize(edge, (8, 8))
+      >>> large.shape, float(large.min()), float(large.max())
+      ((8, 8, 3), 0.0, 1.0)
     """
     check_floating(image)
     image = jax.image.resize(image, (*shape[:2], image.shape[-1]), "cubic")
@@ -39,9 +63,15 @@ def resize(image: Float[Array, "_h _w c"], shape: Sequence[int]) -> Float[Array,
 def detail(
     image: Float[Array, "_h _w c"], coarse: Sequence[int], shape: Sequence[int]
 ) -> Float[Array, "h w c"]:
-    """What `image` shows at the size `shape` and not at `coarse`: a band of its Laplacian pyramid.
+    """Compute a band of the image's Laplacian pyramid.
 
+    The band is what the image shows at the size `shape` but not at the size `coarse`.
     Burt and Adelson (1983), "The Laplacian Pyramid as a Compact Image Code".
+
+    Args:
+      image: image with values in [0, 1].
+      coarse: height and width of the coarser level.
+      shape: height and width of the finer level, and of the band.
     """
     return resize(image, shape) - resize(resize(image, coarse), shape)
 
@@ -49,38 +79,60 @@ def detail(
 def add_noise(
     key: PRNGKeyArray, image: Float[Array, "h w c"], deviation: float | Float[Array, ""]
 ) -> Float[Array, "h w c"]:
-    """Image with white noise on it, clipped to [0, 1]."""
+    """Add Gaussian white noise to an image and clip it to [0, 1].
+
+    Args:
+      key: source of the noise.
+      image: image with values in [0, 1].
+      deviation: standard deviation of the noise.
+    """
     return jnp.clip(image + deviation * jax.random.normal(key, image.shape), 0, 1)
 
 
 def levels(shape: Sequence[float], config: StyleConfig) -> list[tuple[tuple[int, int], int]]:
-    """Size (height, width) and number of steps of every level, coarse to fine.
+    """Return the size and the number of steps of every level, coarse to fine.
 
-    The last has the size asked for. Levels too small for the layers in use are left out,
-    e.g. of a panorama; the others keep their steps.
+    The last level has a long edge of `config.size`. Levels too small for the layers in use,
+    e.g. of a panorama, are left out; the other levels keep their steps.
+
+    Args:
+      shape: height and width of the content image, or their proportions.
+      config: sizes, steps and layers of the run.
 
     Raises:
-      ValueError: the layers need a larger picture than the one asked for.
+      ValueError: the last level is too small for the layers.
+
+    Example:
+      >>> from jaxstyle import StyleConfig
+      >>> from jaxstyle.pyramid import levels
+      >>> config = StyleConfig(size=512, min_size=128, scale_factor=2, steps=(60, 45))
+      >>> levels((400, 600), config)
+      [((85, 128), 60), ((171, 256), 45), ((341, 512), 45)]
     """
-    needed = min_side((*config.weights.content, *config.weights.style), config.padding)
+    smallest_side = min_side((*config.weights.content, *config.weights.style), config.padding)
     if config.laplacian_weight:
-        needed = max(needed, 3)  # its windows
-    last = fit_shape(shape, config.size)
-    if min(last) < needed:
+        smallest_side = max(smallest_side, 3)  # The Laplacian's windows are 3x3.
+    final_shape = fit_shape(shape, config.size)
+    if min(final_shape) < smallest_side:
         raise ValueError(
-            f"the picture would be {last[1]}x{last[0]}; its layers need both sides at least "
-            f"{needed}. Raise `size` or choose shallower layers."
+            f"`size` is {config.size} and the result {final_shape[1]}x{final_shape[0]}; its layers "
+            f"need both sides at least {smallest_side}. Raise `size` or choose shallower layers."
         )
-    shapes = [last]
+    shapes = [final_shape]
     while (edge := round(config.size / config.scale_factor ** len(shapes))) >= config.min_size:
         shapes.append(fit_shape(shape, edge))
     steps = (*config.steps, *[config.steps[-1]] * len(shapes))
     plan = zip(reversed(shapes), steps, strict=False)
-    return [(size, count) for size, count in plan if min(size) >= needed]
+    return [(size, count) for size, count in plan if min(size) >= smallest_side]
 
 
 def work(plan: Sequence[tuple[tuple[int, int], int]], steps: int | None = None) -> int:
-    """Pixels that the first `steps` steps of a plan from `levels` work on, or all its steps."""
+    """Count the pixels that a run processes, summed over its steps.
+
+    Args:
+      plan: levels from `levels`.
+      steps: number of steps to count, from the first; by default all.
+    """
     pixels = [height * width for (height, width), count in plan for _ in range(count)]
     return sum(pixels[:steps])
 
@@ -88,27 +140,33 @@ def work(plan: Sequence[tuple[tuple[int, int], int]], steps: int | None = None) 
 def style_shape(
     style: Sequence[int], picture: Sequence[int], config: StyleConfig
 ) -> tuple[int, int]:
-    """Size at which a painting is looked at for a picture of the size `picture`.
+    """Return the size at which the style statistics of a style image are computed.
 
-    Its long edge is `style_scale` times that of the picture, or as much more as its short
-    edge needs for the layers. It is never enlarged: that would only teach the picture
-    to be blurred.
+    The long edge is `config.style_scale` times that of the result, or longer if the short edge
+    would be too small for the layers. A style image is never enlarged: the result would
+    imitate the blur.
+
+    Args:
+      style: height and width of the style image.
+      picture: height and width of the result.
+      config: style scale and layers of the run.
     """
     long, short = max(style[:2]), min(style[:2])
-    needed = min_style_side(config) * long / short
-    return fit_shape(style, min(max(max(picture[:2]) * config.style_scale, needed), long))
+    smallest = min_style_side(config) * long / short
+    long_edge = max(max(picture[:2]) * config.style_scale, smallest)
+    return fit_shape(style, min(long_edge, long))
 
 
 def min_style_side(config: StyleConfig) -> int:
-    """Smallest side of a painting, in pixels, that its layers and the first guess can read."""
-    seen = min_side(config.weights.style, config.padding)
-    return max(seen, min_side(("relu4_1",), "reflect")) if config.init == "adain" else seen
+    """Return the smallest side, in pixels, of a style image that its layers and `adain` accept."""
+    side = min_side(config.weights.style, config.padding)
+    return max(side, min_side(("relu4_1",), "reflect")) if config.init == "adain" else side
 
 
 def style_shapes(
     styles: Sequence[Float[AnyArray, "_h _w 3"]], picture: Sequence[int], config: StyleConfig
 ) -> tuple[tuple[int, int], ...]:
-    """`style_shape` of each of several paintings."""
+    """Return the `style_shape` of each of several style images."""
     return tuple(style_shape(style.shape[:2], picture, config) for style in styles)
 
 
@@ -123,20 +181,32 @@ def carry(
     decay: float | Float[Array, ""] = 0.0,
     moments: bool = False,
 ) -> State:
-    """State at the start of the next level: the average so far, resized, with a little noise.
+    """Initialize the state of the next level from the resized average of this level.
 
-    An enlarged picture is smooth, and texture grows fastest where some is already: without
-    noise, and the photograph's `detail`, a few spots are driven to splinters. The optimizer
-    starts anew, but with `moments` Adam's are carried along, as style-transfer-pytorch does.
+    An enlarged image is smooth, and texture grows fastest where there already is some. Without
+    noise and the content image's `detail`, a few spots turn into fragments.
+
+    Args:
+      state: state at the end of this level.
+      shape: height and width of the next level.
+      optimizer: optimizer of the next level.
+      key: source of the noise.
+      detail: band of the content image to add, from `detail`.
+      noise: standard deviation of the noise to add.
+      decay: decay of the average over images, as for `optimize.step`.
+      moments: whether to resize and keep Adam's moments, as style-transfer-pytorch does;
+        by default the optimizer's state is reset.
     """
     image = resize(averaged(state, decay=decay), shape) + detail
     image = add_noise(key, image, noise)
-    after = init(image, optimizer, decay=decay)._replace(finite=state.finite)
-    return after._replace(optimizer=_resized_moments(state.optimizer, shape)) if moments else after
+    next_state = init(image, optimizer, decay=decay)._replace(finite=state.finite)
+    if not moments:
+        return next_state
+    return next_state._replace(optimizer=_resize_moments(state.optimizer, shape))
 
 
-def _resized_moments(optimizer: Any, shape: tuple[int, int]) -> Any:
-    """Adam's state at another size, its count of steps kept."""
+def _resize_moments(optimizer: Any, shape: tuple[int, int]) -> Any:
+    """Resize Adam's moments; the step count stays."""
     size = (*shape, 3)
     mean = jax.image.resize(optax.tree.get(optimizer, "mu"), size, "cubic")
     square = jax.image.resize(optax.tree.get(optimizer, "nu"), size, "linear")

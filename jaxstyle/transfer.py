@@ -1,6 +1,7 @@
-"""The ways to make a picture, from `stylize` to `preview`.
+"""The ways to make a result: `stylize`, `stylize_batch`, textures, reconstructions, previews.
 
-All but `preview` are one loop, `jaxstyle.paint`, with or without content, with or without style.
+All but `preview` run the same loop, `jaxstyle.loop.driver`, with or without a content image and
+style images.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from jaxstyle.color import with_chroma
 from jaxstyle.config import Layers, StyleConfig
-from jaxstyle.loop.driver import Callback, Progress, Result, TransferInputs, paint
+from jaxstyle.loop.driver import Callback, Progress, Result, TransferInputs, run_transfer
 from jaxstyle.loop.initialize import prepare
 from jaxstyle.loop.programs import apply_adain
 from jaxstyle.objective import blend_weights
@@ -23,9 +24,9 @@ from jaxstyle.options import check_option
 from jaxstyle.pyramid import fit_shape, resize, style_shapes
 from jaxstyle.types import AnyArray, Params
 
-Painting = Float[AnyArray, "_hs _ws 3"]
-Styles = Painting | Sequence[Painting]
-"""A painting, or several to be blended."""
+StyleImage = Float[AnyArray, "_hs _ws 3"]
+Styles = StyleImage | Sequence[StyleImage]
+"""A style image, or several to blend."""
 
 
 def stylize(
@@ -40,30 +41,45 @@ def stylize(
     masks: Float[AnyArray, "styles _hm _wm"] | None = None,
     resume: Progress | None = None,
 ) -> Result:
-    """The photograph `content` painted in the style of `styles`.
+    """Repaint a content image in the style of style images.
 
     Without `callback` it is a pure function: `jax.jit(stylize, static_argnames="config")`
-    compiles all levels into one program. Called plainly it compiles each level once, also
-    for other weights and rates.
+    compiles all levels into one program. Without `jit`, each level is compiled once, also for
+    other weights and learning rates.
 
     Args:
       params: weights from `load_weights`.
-      content: photograph, RGB in [0, 1]; it is resampled to a long edge of `config.size`.
-      styles: a painting or several, of any sizes.
-      config: all options; `StyleConfig()` if not given.
-      key: source of the noise; by default made of `config.seed`.
-      callback: called with `Progress` between chunks of steps; stops the run by
-        returning true.
-      start: picture to start from, instead of `config.init`; it is resampled to the coarsest level.
-      masks: one per style, see `make_targets`.
-      resume: what the callback was told by an earlier run with the same arguments; the
-        run goes on from there, to the same picture.
+      content: content image, RGB in [0, 1]; resampled to a long edge of `config.size`.
+      styles: one style image, or several of any sizes.
+      config: configuration; `StyleConfig()` by default.
+      key: random key of the noise; made from `config.seed` by default.
+      callback: called with `Progress` between chunks of steps; stops the run by returning true.
+      start: image to start from, which overrides `config.init`; resampled to the first level.
+      masks: one mask per style image, see `make_targets`.
+      resume: progress of an earlier run with the same arguments. The run continues from there
+        and ends at the same result.
+
+    Returns:
+      The result, and the loss at each step.
 
     Raises:
-      ValueError: arguments do not fit each other, or the picture is too small for the layers.
+      ValueError: arguments do not fit each other, or the result is too small for its layers.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxstyle
+      >>> params = jaxstyle.load_weights()
+      >>> content = jnp.linspace(0, 1, 24 * 32 * 3).reshape(24, 32, 3)
+      >>> style = jnp.full((16, 16, 3), 0.5)
+      >>> config = jaxstyle.StyleConfig(
+      ...     size=16, steps=(2,), style_layers=("relu1_1",), content_layers=("relu2_1",)
+      ... )
+      >>> result = jaxstyle.stylize(params, content, style, config)
+      >>> result.image.shape, result.trace.loss.shape
+      ((12, 16, 3), (2,))
     """
-    subject = TransferInputs(content, _several(styles), config or StyleConfig(), key, start, masks)
-    return paint(params, [subject], callback, shape=content.shape[:2], resume=resume)
+    item = TransferInputs(content, _as_tuple(styles), config or StyleConfig(), key, start, masks)
+    return run_transfer(params, [item], callback, shape=content.shape[:2], resume=resume)
 
 
 def stylize_batch(
@@ -78,46 +94,60 @@ def stylize_batch(
     masks: Float[AnyArray, "n styles _hm _wm"] | None = None,
     sharding: NamedSharding | None = None,
 ) -> Result:
-    """Many photographs painted at once, in one program mapped over them.
+    """Repaint several content images at once, in one program under `vmap`.
 
-    Every picture is the one that `stylize` makes of its photograph alone, but for rounding:
-    the compiler orders the sums of a batch differently. Adam's first step at a size goes by
-    the gradient's sign, so that a rare value whose gradient is within rounding of 0 may go
-    the other way. A picture that diverges
-    stops alone, at its last good state. For every photograph in every style, repeat the
-    photographs and tile the styles.
+    Each result equals that of `stylize` up to rounding, because the compiler orders the sums of
+    a batch differently. Adam's first step at each level follows the sign of the gradient, so a
+    value whose gradient is within rounding of 0 may move the other way. An image whose loss is
+    not finite stops alone, at its last finite state. For all pairs of contents and styles,
+    repeat the contents and tile the styles.
 
     Args:
       params: weights from `load_weights`.
-      contents: photographs of one shape, RGB in [0, 1].
-      styles: a painting for all; or a sequence, or array with a leading axis, of one
-        for each photograph, where one may be several paintings, to be blended. A
-        painting that comes several times is looked at once.
-      config: options for all, or for each; they must be of one program, i.e. differ
-        in weights, rates, starts and seeds alone.
-      keys: sources of the noise; by default made of `config.seed`, as for single pictures.
-      callback: as for `stylize`, with a leading axis of pictures.
-      starts: pictures to start from, instead of `config.init`.
-      masks: one per style of each photograph.
-      sharding: how the pictures are laid over devices, e.g. `NamedSharding(mesh, P("batch"))`;
-        their number must be a multiple of the devices'.
+      contents: content images of one shape, RGB in [0, 1].
+      styles: one style image for all; or a sequence, or an array with a leading axis, of one
+        entry per content image. An entry may be several style images, to blend. The statistics
+        of a style image that occurs several times are computed once.
+      config: one configuration for all, or one per content image. They must share a compiled
+        program, that is, differ only in weights, rates, starts and seeds.
+      keys: random keys of the noise; made from `config.seed` by default, as in `stylize`.
+      callback: as for `stylize`, with a leading axis of images.
+      starts: images to start from, which override `config.init`.
+      masks: one mask per style image, for each content image.
+      sharding: sharding of the images over devices, e.g. `NamedSharding(mesh, P("batch"))`. The
+        number of images must be a multiple of the number of devices.
+
+    Returns:
+      The results and their losses, with a leading axis of images.
 
     Raises:
-      ValueError: arguments do not fit each other, or the pictures are too small for the layers.
+      ValueError: arguments do not fit each other, or the results are too small for their layers.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxstyle
+      >>> params = jaxstyle.load_weights()
+      >>> contents = jnp.linspace(0, 1, 2 * 16 * 16 * 3).reshape(2, 16, 16, 3)
+      >>> style = jnp.full((16, 16, 3), 0.5)
+      >>> config = jaxstyle.StyleConfig(
+      ...     size=16, steps=(2,), style_layers=("relu1_1",), content_layers=("relu2_1",)
+      ... )
+      >>> jaxstyle.stylize_batch(params, contents, style, config).image.shape
+      (2, 16, 16, 3)
     """
     n = contents.shape[0]
     configs = [config] if config is None or isinstance(config, StyleConfig) else list(config)
-    # A painting alone is an array of three axes; of four, it is one painting for each.
+    # An array of three axes is one style image; of four, one style image per content image.
     entries: list[Any] = [styles] if getattr(styles, "ndim", 0) == 3 else list(styles)
     for name, items in (("styles", entries), ("config", configs)):
         if len(items) not in (1, n):
             raise ValueError(
-                f"`{name}` has {len(items)} entries for {n} photographs; give 1 or {n}."
+                f"`{name}` has {len(items)} entries for {n} content images; give 1 or {n}."
             )
-    subjects = [
+    inputs = [
         TransferInputs(
             content=contents[i],
-            styles=_several(entries[i % len(entries)]),
+            styles=_as_tuple(entries[i % len(entries)]),
             config=configs[i % len(configs)] or StyleConfig(),
             key=None if keys is None else keys[i],
             start=None if starts is None else starts[i],
@@ -126,16 +156,16 @@ def stylize_batch(
         for i in range(n)
     ]
     if sharding is not None:
-        # Under a mesh of explicit axes every intermediate would need a sharding of its own.
+        # With explicit mesh axes, every intermediate array would need its own sharding.
         mesh = sharding.mesh
         axes = (AxisType.Auto,) * len(mesh.axis_names)
         mesh = Mesh(np.asarray(mesh.devices), mesh.axis_names, axis_types=axes)
         sharding = NamedSharding(mesh, sharding.spec)
     shape = contents.shape[1:3]
-    return paint(params, subjects, callback, shape=shape, batched=True, sharding=sharding)
+    return run_transfer(params, inputs, callback, shape=shape, batched=True, sharding=sharding)
 
 
-def _several(styles: Styles) -> tuple[AnyArray, ...]:
+def _as_tuple(styles: Styles) -> tuple[AnyArray, ...]:
     return tuple(styles) if isinstance(styles, Sequence) else (styles,)
 
 
@@ -148,23 +178,37 @@ def synthesize_texture(
     *,
     shape: Sequence[int] | None = None,
 ) -> Result:
-    """A texture with the statistics of `styles` and no content: Gatys et al. (2015a).
+    """Make a texture with the statistics of style images, without a content image.
+
+    Gatys et al. (2015), "Texture Synthesis Using Convolutional Neural Networks".
 
     Args:
       params: weights from `load_weights`.
-      styles: a painting or several.
-      config: all options. A start from the content has no meaning here and becomes `statistics`.
-      key: source of the noise; by default made of `config.seed`.
+      styles: one style image, or several.
+      config: configuration. A start from the content image is replaced by `statistics`.
+      key: random key of the noise; made from `config.seed` by default.
       callback: as for `stylize`.
-      shape: proportions of the texture, height and width; a square by default.
+      shape: height and width of the texture, in proportion; a square by default.
+
+    Returns:
+      The texture, and the loss at each step.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxstyle
+      >>> params = jaxstyle.load_weights()
+      >>> config = jaxstyle.StyleConfig(size=32, steps=(2,), style_layers=("relu1_1",))
+      >>> style = jnp.full((16, 16, 3), 0.5)
+      >>> jaxstyle.synthesize_texture(params, style, config, shape=(1, 2)).image.shape
+      (16, 32, 3)
     """
     config = texture_config(config or StyleConfig())
-    subject = TransferInputs(None, _several(styles), config, key)
-    return paint(params, [subject], callback, shape=shape or (1, 1))
+    item = TransferInputs(None, _as_tuple(styles), config, key)
+    return run_transfer(params, [item], callback, shape=shape or (1, 1))
 
 
 def texture_config(config: StyleConfig) -> StyleConfig:
-    """The configuration that `synthesize_texture` makes of `config`: nothing of a photograph."""
+    """Return the configuration of `synthesize_texture`: `config` without its content terms."""
     init = "statistics" if config.init in ("content", "adain") else config.init
     return replace(config, content_layers=(), laplacian_weight=0, init=init, color="style")
 
@@ -179,43 +223,59 @@ def reconstruct(
     *,
     of: Literal["content", "style"] = "content",
 ) -> Result:
-    """What `layers` know of `image`: the picture found from their features, or statistics.
+    """Reconstruct an image from its features, or from their statistics, at some layers.
 
-    Gatys et al. (2016), figure 1, with one content layer, or with a prefix of the
-    style layers. It starts from noise.
+    This is Gatys et al. (2016), figure 1, with one content layer, or with the first n style
+    layers. The run starts from noise.
 
     Args:
       params: weights from `load_weights`.
       image: RGB in [0, 1].
-      layers: the layers to read, with weights if wanted, as in `StyleConfig`.
-      config: all other options; by default without total variation, which would add
-        what the layers do not know, and with shorter steps, as noise leaves grain with longer.
-      key: source of the noise; by default made of `config.seed`.
+      layers: layers to match, optionally with weights, as in `StyleConfig`.
+      config: all other options. By default there is no total variation, which would add what
+        the layers do not contain.
+      key: random key of the noise; made from `config.seed` by default.
       callback: as for `stylize`.
-      of: `content` for features, `style` for their statistics, by `config.style_loss`.
+      of: `content` matches features, `style` matches their statistics by `config.style_loss`.
+
+    Returns:
+      The reconstruction, and the loss at each step.
+
+    Raises:
+      ValueError: `layers` is empty, or `of` has another value.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxstyle
+      >>> params = jaxstyle.load_weights()
+      >>> image = jnp.linspace(0, 1, 16 * 16 * 3).reshape(16, 16, 3)
+      >>> config = jaxstyle.StyleConfig(size=16, steps=(30,), tv_weight=0)
+      >>> trace = jaxstyle.reconstruct(params, image, ("relu1_1",), config).trace
+      >>> bool(trace.loss[-1] < 0.2 * trace.loss[0])
+      True
     """
     config = config or StyleConfig(tv_weight=0, learning_rate=0.02)
     config = reconstruction_config(config, layers, of=of)
     content, styles = (image, ()) if of == "content" else (None, (image,))
-    subject = TransferInputs(content, styles, config, key)
-    return paint(params, [subject], callback, shape=image.shape[:2])
+    item = TransferInputs(content, styles, config, key)
+    return run_transfer(params, [item], callback, shape=image.shape[:2])
 
 
 def reconstruction_config(
     config: StyleConfig, layers: Layers, *, of: Literal["content", "style"] = "content"
 ) -> StyleConfig:
-    """The configuration that `reconstruct` makes of `config`: these layers and no others.
+    """Return the configuration of `reconstruct`: `config` with these layers and no others.
 
     Raises:
-      ValueError: no layers, or `of` is another word.
+      ValueError: `layers` is empty, or `of` has another value.
     """
     check_option("of", of, Literal["content", "style"])
     init = "noise" if config.init in ("content", "adain") else config.init
     content, style = (layers, ()) if of == "content" else ((), layers)
-    layers = {"content_layers": content, "style_layers": style, "laplacian_weight": 0}
-    config = replace(config, **layers, init=init, color="style")
+    terms = {"content_layers": content, "style_layers": style, "laplacian_weight": 0}
+    config = replace(config, **terms, init=init, color="style")
     if not (config.weights.content or config.weights.style):
-        raise ValueError("`layers` is empty; name at least one layer to read.")
+        raise ValueError("`layers` is empty; name at least one layer to reconstruct from.")
     return config
 
 
@@ -227,26 +287,39 @@ def preview(
     *,
     strength: float | Float[Array, ""] = 1.0,
 ) -> Float[Array, "h w 3"]:
-    """A first look at what `stylize` may make, in one pass, in the time of a few steps: `adain`.
+    """Approximate the result of `stylize` in one forward pass, by AdaIN.
 
     Args:
       params: weights from `load_weights(decoder=True)`.
-      content: photograph, RGB in [0, 1]; it is resampled to a long edge of `config.size`.
-      styles: a painting or several, of any sizes.
-      config: `size`, `blend`, `style_scale` and `color` are used.
-      strength: from 0, where the photograph's own statistics stay, to 1.
+      content: content image, RGB in [0, 1]; resampled to a long edge of `config.size`.
+      styles: one style image, or several of any sizes.
+      config: configuration, of which `size`, `blend`, `style_scale` and `color` are used.
+      strength: 0 keeps the statistics of the content image, 1 takes those of the style.
+
+    Returns:
+      RGB in [0, 1].
 
     Raises:
-      ValueError: arguments do not fit each other, or there is no decoder.
+      ValueError: arguments do not fit each other, or `params` has no decoder.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxstyle
+      >>> params = jaxstyle.load_weights(decoder=True)
+      >>> content, style = jnp.full((24, 32, 3), 0.2), jnp.full((16, 16, 3), 0.8)
+      >>> config = jaxstyle.StyleConfig(size=32)
+      >>> image = jaxstyle.preview(params, content, style, config)
+      >>> image.shape, bool(image.mean() > 0.5)
+      ((24, 32, 3), True)
     """
     config = replace(config or StyleConfig(), init="adain")
-    paintings = _several(styles)
+    images = _as_tuple(styles)
     shape = fit_shape(content.shape[:2], config.size)
-    blend = blend_weights(config, len(paintings))
-    look = {"init": "content", "color": config.color, "shape": shape}
-    seen, paintings, _ = prepare(jax.random.key(0), content, paintings, blend, None, 0.0, **look)
-    sizes = style_shapes(paintings, shape, config)
-    image = apply_adain(params, seen, paintings, blend, strength, shape=shape, sizes=sizes)
+    blend = blend_weights(config, len(images))
+    static = {"init": "content", "color": config.color, "shape": shape}
+    prepared, images, _ = prepare(jax.random.key(0), content, images, blend, None, 0.0, **static)
+    sizes = style_shapes(images, shape, config)
+    image = apply_adain(params, prepared, images, blend, strength, shape=shape, sizes=sizes)
     if config.color == "luminance":
         return with_chroma(image, resize(jnp.asarray(content), shape))
     return image

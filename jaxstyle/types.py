@@ -1,4 +1,4 @@
-"""Types of the values that functions share."""
+"""Types and checks shared by the array functions."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,12 +10,15 @@ from jaxtyping import Array
 Params = Mapping[str, Mapping[str, Any]]
 """Weights: `{"kernel", "bias"}` per convolution, and `"color"`; see `vgg19.PARAM_SHAPES`."""
 AnyArray = Array | np.ndarray
-"""Images may come as NumPy arrays, as `read_image` returns them, or as JAX arrays."""
+"""A JAX array, or a NumPy array as returned by `read_image`."""
 Tap = Callable[[str, Array], tuple[Array, Any]]
-"""Of a layer's name and map: the map to go on with, and what is returned of the layer."""
+"""Function of a layer's name and map; returns the map passed on and the value for the layer."""
 
 
 def check_floating(image: AnyArray) -> None:
-    """Raise `TypeError` for an image of integers: bytes must be divided by 255 first."""
+    """Raise `TypeError` unless `image` has a floating-point dtype."""
     if not jnp.issubdtype(image.dtype, jnp.floating):
-        raise TypeError(f"`image` is {image.dtype}; it must be floating point, RGB in [0, 1].")
+        raise TypeError(
+            f"`image` is {image.dtype}; it must be floating point, RGB in [0, 1]. "
+            "Divide 8-bit values by 255."
+        )

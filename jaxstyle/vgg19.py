@@ -1,9 +1,8 @@
 """VGG19 as a pure function from an image to named feature maps.
 
-Images are RGB in [0, 1], shaped `[..., h, w, 3]`; leading axes are a batch. The
-color space the weights were trained in is a leaf of the weights themselves
-(`params["color"]`), so callers never preprocess. Simonyan and Zisserman (2015),
-configuration E, without the classifier.
+Simonyan and Zisserman (2015), configuration E, without the classifier. Images are RGB in [0, 1],
+shaped `[..., h, w, 3]`; leading axes are a batch. The conversion to the color space of the
+training data is part of the weights (`params["color"]`), so images need no preprocessing.
 """
 
 import math
@@ -30,17 +29,16 @@ from jaxstyle.options import (
 )
 from jaxstyle.types import AnyArray, Params, Tap, check_floating
 
-# An average is below a maximum. With this factor relu5_1 keeps its mean activation: eight
-# photographs and paintings needed 1.36 to 1.50 for each pooling. style-transfer-pytorch
-# takes 2, which lets it grow fourfold.
+# An average is smaller than a maximum. This factor keeps the mean activation of relu5_1 as with max
+# pooling. style-transfer-pytorch uses 2, which makes it four times as large.
 _AVERAGE_SCALE = 1.43
-# Channels in times channels out from which on Winograd's convolution is clearly faster on a CPU:
-# from conv2_2 on. In conv2_1 it gains little.
-_WINOGRAD_FROM = 128 * 128
+# Input times output channels from which Winograd's convolution is clearly faster on a CPU. conv2_2
+# is the first layer that reaches it.
+_WINOGRAD_MIN_CHANNELS = 128 * 128
 
 
 PARAM_SHAPES: dict[str, dict[str, tuple[int, ...]]] = {"color": {"kernel": (3, 3), "bias": (3,)}}
-"""Shape of every leaf of the weights; kernels are HWIO, the color map RGB-in."""
+"""Shape of every leaf of the weights. Kernels are HWIO; the color map takes RGB."""
 _inputs = 3
 for _name in (name for name in LAYERS if name.startswith("conv")):
     _outputs = BLOCKS[int(_name[4]) - 1][0]
@@ -48,7 +46,7 @@ for _name in (name for name in LAYERS if name.startswith("conv")):
     _inputs = _outputs
 
 
-def _itself(_: str, x: Array) -> tuple[Array, Array]:
+def _identity_tap(_: str, x: Array) -> tuple[Array, Array]:
     return x, x
 
 
@@ -57,8 +55,8 @@ def _pool(x: jax.Array, pooling: Pooling) -> jax.Array:
     h, w = height // 2, width // 2
     x = x[..., : 2 * h, : 2 * w, :].reshape(*batch, h, 2, w, 2, channels)
     if pooling == "max":
-        # Two maxima instead of reduce_window, with whose gradient, select-and-scatter, a step
-        # on the CPU needed two thirds more temporary memory and up to a sixth more time.
+        # The gradient of reduce_window, select-and-scatter, is slower and needs more memory on
+        # the CPU than that of two maxima.
         x = jnp.maximum(x[..., 0, :, :, :], x[..., 1, :, :, :])
         return jnp.maximum(x[..., 0, :], x[..., 1, :])
     x = x.mean(axis=(-4, -2))
@@ -66,7 +64,12 @@ def _pool(x: jax.Array, pooling: Pooling) -> jax.Array:
 
 
 class Conv(nn.Module):
-    """One convolution of the network; its name is the layer's, and says its shape."""
+    """One convolution of the network; its module name is the layer's and determines its shape.
+
+    Attributes:
+      padding: border padding, see `jaxstyle.ops.conv.conv3x3`.
+      dtype: dtype of the activations; the weights are cast to it.
+    """
 
     padding: Padding
     dtype: Any
@@ -78,25 +81,25 @@ class Conv(nn.Module):
         kernel = self.param("kernel", nn.initializers.he_normal(), shapes["kernel"])
         bias = self.param("bias", nn.initializers.zeros, shapes["bias"])
         kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
-        # Sums of Winograd's transforms need the digits of float32.
-        exact = jnp.dtype(self.dtype) == jnp.float32
+        # Winograd's transforms lose too much precision below float32.
+        is_float32 = jnp.dtype(self.dtype) == jnp.float32
         return conv3x3(
             x,
             kernel,
             bias,
             padding=self.padding,
             first=name == "conv1_1",
-            transformed=self.get_variable("params", "winograd") if exact else None,
+            transformed=self.get_variable("params", "winograd") if is_float32 else None,
         )
 
 
 class VGG19(nn.Module):
-    """The network as a Linen module; `features` is the door for callers.
+    """The network as a Linen module; call `features` instead of using it directly.
 
     Attributes:
-      layers: names of the feature maps to return; nothing behind the deepest is computed.
-      pooling: `max`, `average`, or `scaled_average` (average, times 1.43).
-      padding: how borders are filled, see `jaxstyle.conv.conv3x3`.
+      layers: names of the feature maps to return; layers after the deepest are not computed.
+      pooling: `max`, `average`, or `scaled_average` (average times 1.43).
+      padding: border padding, see `jaxstyle.ops.conv.conv3x3`.
       dtype: dtype of the activations; the weights are cast to it.
     """
 
@@ -106,12 +109,12 @@ class VGG19(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, image: jax.Array, tap: Tap = _itself) -> dict[str, Any]:
-        wanted, found = set(self.layers), {}
-        # The color map subtracts large means: it always runs in float32.
+    def __call__(self, image: jax.Array, tap: Tap = _identity_tap) -> dict[str, Any]:
+        requested, outputs = set(self.layers), {}
+        # The color map subtracts large means, so it always runs in float32.
         x = nn.Dense(3, name="color", precision="highest")(image).astype(self.dtype)
         for name in LAYERS:
-            if len(found) == len(wanted):
+            if len(outputs) == len(requested):
                 break
             if name.startswith("conv"):
                 x = Conv(self.padding, self.dtype, name=name)(x)
@@ -119,9 +122,9 @@ class VGG19(nn.Module):
                 x = nn.relu(x)
             else:
                 x = _pool(x, self.pooling)
-            if name in wanted:
-                x, found[name] = tap(name, x)
-        return {name: found[name] for name in self.layers}
+            if name in requested:
+                x, outputs[name] = tap(name, x)
+        return {name: outputs[name] for name in self.layers}
 
 
 def features(
@@ -132,34 +135,49 @@ def features(
     pooling: Pooling = "max",
     padding: Padding = "zeros",
     dtype: Any = jnp.float32,
-    tap: Tap = _itself,
+    tap: Tap = _identity_tap,
 ) -> dict[str, Any]:
-    """Feature maps of `image` at `layers`, computed no deeper than the deepest of them.
+    """Compute the feature maps of an image at the given layers.
+
+    Layers after the deepest requested one are not computed.
 
     Args:
       params: weights from `load_weights`.
       image: RGB in [0, 1].
       layers: names from `LAYERS`, e.g. `("relu4_2",)`.
-      pooling: `max` (as trained), `average` (Gatys et al. 2016, section 2) or
-        `scaled_average` (times 1.43, so that deep activations keep their size).
-      padding: `zeros` (as trained), `reflect`, `edge`, or `edge_first`.
+      pooling: `max` (as trained), `average` (Gatys et al. 2016, section 2), or
+        `scaled_average` (average times 1.43, which keeps the scale of deep activations).
+      padding: `zeros` (as trained), `reflect`, `edge`, or `edge_first`; see
+        `jaxstyle.ops.conv.conv3x3`.
       dtype: dtype of the activations.
-      tap: called with name and map of every layer asked for, as soon as it is computed; returns
-        the map to go on with, and what stands for the layer in the result.
+      tap: called with the name and map of each requested layer as soon as the map is computed.
+        It returns the map to pass to the next layer, and the value to return for this layer.
 
     Returns:
-      One entry per name in `layers`, in that order: without `tap` its map,
-      `[*batch, h_l, w_l, c_l]`.
+      A dict with one entry per name in `layers`, in that order. Each is the layer's map
+      `[*batch, h_l, w_l, c_l]`, or what `tap` returned for it.
 
     Raises:
-      ValueError: unknown layer, pooling or padding; an image that is not RGB or too small.
-      TypeError: an image of integers; `layers` a bare string.
+      ValueError: If a layer, `pooling` or `padding` is unknown, or if the image is not RGB or
+        is too small for the deepest layer.
+      TypeError: If the image has an integer dtype, or if `layers` is a string.
+
+    Example:
+      Each pooling halves height and width:
+
+      >>> import jax.numpy as jnp
+      >>> import jaxstyle
+      >>> params = jaxstyle.load_weights()
+      >>> image = jnp.full((32, 48, 3), 0.5)
+      >>> maps = jaxstyle.features(params, image, ("relu1_1", "relu3_1"))
+      >>> {name: x.shape for name, x in maps.items()}
+      {'relu1_1': (32, 48, 64), 'relu3_1': (8, 12, 256)}
     """
     check_layers(layers)
     check_option("pooling", pooling, Pooling)
     check_option("padding", padding, Padding)
     if image.ndim < 3 or image.shape[-1] != 3:
-        raise ValueError(f"`image` is shaped {image.shape}; it must be [..., h, w, 3], RGB.")
+        raise ValueError(f"`image` has shape {image.shape}; it must be [..., h, w, 3], RGB.")
     check_floating(image)
     height, width = image.shape[-3:-1]
     needed = min_side(layers, padding)
@@ -167,70 +185,104 @@ def features(
         deepest = max(layers, key=LAYERS.index)
         raise ValueError(
             f"`image` is {height}x{width} (height x width); {deepest} needs both sides at least "
-            f"{needed}."
+            f"{needed}. Use a larger image or shallower layers."
         )
     model = VGG19(tuple(layers), pooling, padding, dtype)
     return model.apply({"params": params}, jnp.asarray(image), tap)  # pyright: ignore[reportReturnType]
 
 
 def transform_kernels(params: Params, layers: Sequence[str], conv: WhichConv = "auto") -> Params:
-    """The same weights, in the form in which `features` is fastest where the program runs.
+    """Add kernels transformed for Winograd's convolution to the weights, where that is faster.
 
-    For loops: the features stay the same up to rounding, but on a CPU all convolutions from
-    conv2_2 on are then Winograd's, the deepest in half the time. The transformed kernels are a
-    leaf `winograd` beside `kernel`, four times its size: 200 MiB up to relu5_1. Elsewhere the
-    weights come back as they are.
+    With them, `features` returns the same maps up to rounding. On a CPU, convolutions from conv2_2
+    on are faster, the deepest twice as fast. Call this once, outside of loops. The new leaf
+    `winograd` is four times as large as its `kernel`, in total 200 MiB up to relu5_1.
 
     Args:
       params: weights from `load_weights`.
-      layers: the layers that will be asked for.
-      conv: `direct` leaves the weights as they are; `winograd` transforms the kernels
-        of all layers but the first, on any device.
+      layers: names of the layers that `features` will be called with.
+      conv: `auto` transforms the kernels from conv2_2 up to the deepest of `layers` if the
+        default backend is a CPU. `direct` transforms none. `winograd` transforms all but the
+        first layer's, on any device.
+
+    Returns:
+      The weights with the additional leaves; unchanged if no kernel is transformed.
+
+    Example:
+      >>> import jaxstyle
+      >>> from jaxstyle.vgg19 import transform_kernels
+      >>> params = transform_kernels(jaxstyle.load_weights(), ("relu2_1",), "winograd")
+      >>> [name for name in params if "winograd" in params[name]]
+      ['conv1_2', 'conv2_1']
+      >>> params["conv1_2"]["winograd"].shape
+      (36, 64, 64)
     """
     if conv == "direct" or (conv == "auto" and jax.default_backend() != "cpu") or not layers:
         return params
     deepest = max(map(LAYERS.index, layers))
-    least = _WINOGRAD_FROM if conv == "auto" else 64 * 64
+    min_channels = _WINOGRAD_MIN_CHANNELS if conv == "auto" else 64 * 64
 
-    def gains(name: str) -> bool:
-        used = name in LAYERS and LAYERS.index(name) <= deepest
-        return used and math.prod(params[name]["kernel"].shape[2:]) >= least
+    def uses_winograd(name: str) -> bool:
+        is_needed = name in LAYERS and LAYERS.index(name) <= deepest
+        return is_needed and math.prod(params[name]["kernel"].shape[2:]) >= min_channels
 
-    found = _transformed({name: params[name]["kernel"] for name in params if gains(name)})
+    transformed = _transform_all(
+        {name: params[name]["kernel"] for name in params if uses_winograd(name)}
+    )
     return {
-        name: {**leaves, "winograd": found[name]} if name in found else leaves
+        name: {**leaves, "winograd": transformed[name]} if name in transformed else leaves
         for name, leaves in params.items()
     }
 
 
-# Of the kernels alone: a program gives back copies of what it does not change.
-_transformed = jax.jit(partial(jax.tree.map, winograd.transform))
+# Takes only the kernels: a compiled program would also copy the weights that it does not change.
+_transform_all = jax.jit(partial(jax.tree.map, winograd.transform))
 
 
 def normalize_weights(
     params: Params, images: Sequence[Float[AnyArray, "_h _w 3"]]
 ) -> dict[str, dict[str, Float[Array, "..."]]]:
-    """Weights rescaled so that every filter's mean activation over `images` is 1.
+    """Rescale the weights so that every filter's mean activation over `images` is 1.
 
-    Gatys et al. (2016), section 2. ReLU, pooling and zeros as padding commute with a positive
-    scale, so each filter's scale is taken out of the next layer's kernel and the
-    network computes the same up to one known factor per channel:
-    relu_l' = relu_l / s_l. Filters that never fire keep their scale.
+    Gatys et al. (2016), section 2. ReLU, pooling and zero padding commute with a positive scale
+    s_l per channel, and the next layer's kernel is multiplied by s_l. The network is therefore
+    the same function up to these scales: relu_l' = relu_l / s_l. Filters that never activate keep
+    their scale.
 
     Args:
       params: weights from `load_weights`.
-      images: RGB in [0, 1], of any sizes of at least 16 pixels; every pixel counts equally.
+      images: RGB in [0, 1], with both sides at least 16. Sizes may differ; every pixel has the
+        same weight.
+
+    Returns:
+      The rescaled weights.
+
+    Raises:
+      ValueError: If an image is not RGB or is too small.
+      TypeError: If an image has an integer dtype.
+
+    Example:
+      >>> import jax
+      >>> import jaxstyle
+      >>> image = jax.random.uniform(jax.random.key(0), (16, 16, 3))
+      >>> params = jaxstyle.normalize_weights(jaxstyle.load_weights(), [image])
+      >>> mean = jaxstyle.features(params, image, ("relu3_1",))["relu3_1"].mean((0, 1))
+      >>> print(mean[:4].round(3))
+      [1. 1. 1. 1.]
     """
+    if not images:
+        raise ValueError("`images` is empty; give at least one image to measure activations on.")
     relus = [name for name in LAYERS if name.startswith("relu")]
 
     @jax.jit
-    def sums(params: Params, image: jax.Array) -> tuple[dict[str, jax.Array], dict[str, int]]:
+    def sum_activations(
+        params: Params, image: jax.Array
+    ) -> tuple[dict[str, jax.Array], dict[str, int]]:
         maps = features(params, image, relus)
-        return {n: m.sum(axis=(0, 1)) for n, m in maps.items()}, {
-            n: m.shape[0] * m.shape[1] for n, m in maps.items()
-        }
+        sums = {name: x.sum(axis=(0, 1)) for name, x in maps.items()}
+        return sums, {name: x.shape[0] * x.shape[1] for name, x in maps.items()}
 
-    totals = [sums(params, image) for image in images]
+    totals = [sum_activations(params, image) for image in images]
     activations, positions = jax.tree.map(lambda *leaves: sum(leaves), *totals)
     normalized = {"color": {name: jnp.asarray(leaf) for name, leaf in params["color"].items()}}
     previous = jnp.ones(3)

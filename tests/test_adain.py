@@ -23,7 +23,7 @@ def params():
     return load_weights(decoder=True)
 
 
-def test_decoder_is_the_one_of_pytorch(params, random):
+def test_decoder_matches_pytorch(params, random):
     torch = pytest.importorskip("torch", reason="torch is an extra: pip install '.[convert]'")
     encoded = np.maximum(random.standard_normal((1, 3, 4, 512)), 0).astype(np.float32)
     x = torch.from_numpy(encoded).permute(0, 3, 1, 2)
@@ -33,50 +33,50 @@ def test_decoder_is_the_one_of_pytorch(params, random):
         x = torch.nn.functional.pad(x, (1, 1, 1, 1), mode="reflect")
         x = torch.nn.functional.conv2d(x, kernel, torch.from_numpy(np.array(leaves["bias"])))
         x = x if i == 9 else torch.relu(x)
-        # Huang and Belongie double after the convolutions that end a block of VGG's mirror image.
+        # Huang and Belongie upsample after the last convolution of each mirrored VGG block.
         if kernel.shape[0] < kernel.shape[1] and i < 9:
             x = torch.nn.functional.interpolate(x, scale_factor=2, mode="nearest")
     expected = x.permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(decode(params, jnp.asarray(encoded)), expected, atol=1e-4)
 
 
-def test_decoder_turns_the_encoder_back(params):
-    # It was trained on larger pictures, and on painted ones: a likeness, no copy.
+def test_decoder_approximately_inverts_the_encoder(params):
+    # The decoder was trained on larger and on stylized images, so the match is approximate.
     content = read_image(PHOTO, 192)
     encoded = features(params, content, ("relu4_1",), padding="reflect")["relu4_1"]
     decoded = np.asarray(decode(params, encoded))
     assert np.corrcoef(decoded.ravel(), content.ravel())[0, 1] > 0.7
 
 
-def test_features_get_the_means_and_deviations_of_the_style(random):
+def test_instance_norm_gives_features_the_means_and_deviations_of_the_style(random):
     x, y = (jnp.asarray(random.standard_normal((6, 7, 5)) * s + s, jnp.float32) for s in (1, 3))
-    found, wanted = moments(adaptive_instance_norm(x, moments(y))), moments(y)
-    np.testing.assert_allclose(found.mean, wanted.mean, rtol=1e-4)
-    np.testing.assert_allclose(deviation(found), deviation(wanted), rtol=1e-4)
+    actual, expected = moments(adaptive_instance_norm(x, moments(y))), moments(y)
+    np.testing.assert_allclose(actual.mean, expected.mean, rtol=1e-4)
+    np.testing.assert_allclose(deviation(actual), deviation(expected), rtol=1e-4)
 
 
-def test_a_flat_channel_stays_finite(random):
+def test_instance_norm_of_a_flat_channel_is_finite(random):
     flat = jnp.ones((4, 4, 3))
     style = moments(jnp.asarray(random.standard_normal((4, 4, 3)), jnp.float32))
     np.testing.assert_allclose(adaptive_instance_norm(flat, style), flat * style.mean, atol=1e-2)
 
 
-def test_strength_goes_from_the_photograph_to_the_style(params, content, style):
+def test_strength_interpolates_from_the_content_to_the_style(params, content, style):
     none, half, full = (adain(params, content, [style], strength=s) for s in (0.0, 0.5, 1.0))
-    own = adain(params, content, [content], strength=1.0)
-    np.testing.assert_allclose(none, own, atol=1e-3)
+    self_styled = adain(params, content, [content], strength=1.0)
+    np.testing.assert_allclose(none, self_styled, atol=1e-3)
     assert abs(full - none).mean() > abs(half - none).mean() > 0.01
 
 
-def test_blended_styles_have_blended_moments(params, content, style):
-    one = adain(params, content, [style])
-    np.testing.assert_allclose(adain(params, content, [style, style]), one, atol=1e-4)
+def test_blend_of_equal_styles_or_with_weight_zero_equals_one_style(params, content, style):
+    single = adain(params, content, [style])
+    np.testing.assert_allclose(adain(params, content, [style, style]), single, atol=1e-4)
     other = 1 - style
-    alone = adain(params, content, [style, other], blend=[1.0, 0.0])
-    np.testing.assert_allclose(alone, one, atol=1e-4)
+    blended = adain(params, content, [style, other], blend=[1.0, 0.0])
+    np.testing.assert_allclose(blended, single, atol=1e-4)
 
 
-def test_size_is_the_contents_and_jit_and_vmap_change_nothing(params, style):
+def test_result_has_the_content_size_and_eager_jit_and_vmap_agree(params, style):
     content = jnp.asarray(Image.open(PHOTO).resize((45, 37)), jnp.float32) / 255
     eager = adain(params, content, [style])
     assert eager.shape == (37, 45, 3)
@@ -85,18 +85,18 @@ def test_size_is_the_contents_and_jit_and_vmap_change_nothing(params, style):
     np.testing.assert_allclose(both[0], eager, atol=1e-4)
 
 
-def test_a_decoder_must_be_there(content, style):
+def test_missing_decoder_is_an_error(content, style):
     without = {name: leaves for name, leaves in load_weights().items() if name != "decoder"}
     with pytest.raises(ValueError, match=r"load_weights\(decoder=True\)"):
         adain(without, content, [style])
 
 
-def test_the_decoder_fits_the_embedded_weights_alone(tmp_path):
+def test_loading_the_decoder_with_other_weights_is_an_error(tmp_path):
     from jaxstyle.errors import WeightsError
 
     path = tmp_path / "other.h5"
     write_weights(path, load_weights(), source="elsewhere")
-    with pytest.raises(WeightsError, match="fits the embedded weights"):
+    with pytest.raises(WeightsError, match="decoder requires the embedded weights"):
         load_weights(path, decoder=True)
 
 
@@ -109,14 +109,14 @@ def test_init_adain_starts_from_the_preview(params, content, style):
 
 
 @pytest.mark.parametrize("color", ["luminance", "match"])
-def test_preview_keeps_colors_as_stylize_does(params, content, style, color):
+def test_preview_preserves_the_content_colors(params, content, style, color):
     plain = preview(params, content, style, CONFIG)
-    kept = preview(params, content, style, dataclasses.replace(CONFIG, color=color))
-    distances = [abs(image.mean((0, 1)) - content.mean((0, 1))).max() for image in (plain, kept)]
-    assert distances[1] < distances[0] / 2
+    preserved = preview(params, content, style, dataclasses.replace(CONFIG, color=color))
+    distance = lambda image: abs(image.mean((0, 1)) - content.mean((0, 1))).max()
+    assert distance(preserved) < distance(plain) / 2
 
 
-def test_preview_command_writes_a_picture(tmp_path, capsys):
+def test_preview_command_writes_an_image(tmp_path, capsys):
     out = tmp_path / "out.png"
     assert main(["preview", PHOTO, PAINTING, PAINTING, "-o", str(out), "--size", "64"]) == 0
     assert read_image(out).shape == (43, 64, 3)
@@ -125,6 +125,6 @@ def test_preview_command_writes_a_picture(tmp_path, capsys):
     assert "`--strength` is 2.0" in capsys.readouterr().err
 
 
-def test_shapes_of_the_decoder_are_written_once():
+def test_decoder_shapes_list_all_convolutions_in_order():
     assert list(DECODER_SHAPES) == [f"conv{i}" for i in range(1, 10)]
     assert DECODER_SHAPES["conv9"] == {"kernel": (3, 3, 64, 3), "bias": (3,)}

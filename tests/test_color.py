@@ -5,13 +5,13 @@ import pytest
 
 from jaxstyle.color import luminance, match_color, match_luminance, with_chroma
 
-# RGB to YIQ, the FCC's matrix as in Python's colorsys.
+# RGB to YIQ: the FCC matrix, as in Python's colorsys.
 YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 
 
 @pytest.fixture
 def images(random):
-    # Small deviations from the middle, so that nothing is clipped.
+    # Values stay near 0.5, so that nothing is clipped.
     make = lambda: jnp.asarray(0.5 + 0.05 * random.normal(size=(30, 20, 3)), jnp.float32)
     skewed = make() @ jnp.asarray([[1, 0.3, 0], [0.2, 0.8, 0.1], [0, 0, 0.5]]) * 0.7
     return make(), skewed
@@ -34,7 +34,7 @@ def test_match_color_gives_mean_and_covariance_of_the_reference(images):
     np.testing.assert_allclose(covariance, expected_covariance, atol=2e-5)
 
 
-def test_match_color_leaves_an_image_alone_that_matches(images):
+def test_match_color_does_not_change_an_image_that_matches(images):
     np.testing.assert_allclose(match_color(images[1], images[1]), images[1], atol=1e-4)
 
 
@@ -46,7 +46,7 @@ def test_match_color_of_gray_images_is_finite():
             assert jnp.isfinite(match_color(image, reference)).all()
 
 
-def test_match_luminance_is_gray_with_the_references_mean_and_deviation(images):
+def test_match_luminance_is_gray_with_the_mean_and_deviation_of_the_reference(images):
     image, reference = images
     matched = match_luminance(image, reference)
     np.testing.assert_array_equal(matched[..., 0], matched[..., 2])
@@ -55,9 +55,9 @@ def test_match_luminance_is_gray_with_the_references_mean_and_deviation(images):
 
 
 def test_with_chroma_takes_y_from_one_and_iq_from_the_other(images):
-    painted, content = images
-    mixed = np.asarray(with_chroma(painted, content)) @ YIQ.T
-    np.testing.assert_allclose(mixed[..., 0], np.asarray(painted) @ YIQ[0], atol=1e-4)
+    stylized, content = images
+    mixed = np.asarray(with_chroma(stylized, content)) @ YIQ.T
+    np.testing.assert_allclose(mixed[..., 0], np.asarray(stylized) @ YIQ[0], atol=1e-4)
     np.testing.assert_allclose(mixed[..., 1:], np.asarray(content) @ YIQ[1:].T, atol=1e-4)
 
 

@@ -11,8 +11,8 @@ from jaxstyle.optimize import (
     averaged,
     init,
     make_optimizer,
-    on_average,
     on_pyramid,
+    primal_averaging,
     run,
     step,
 )
@@ -27,14 +27,14 @@ def bowl(image):
 
 
 def valley(image):
-    """Rosenbrock's function of neighboring values: curved, badly scaled, minimum at 1."""
+    """Compute Rosenbrock's function of neighboring values: badly scaled, with its minimum at 1."""
     x = image.ravel()
     loss = jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
     return loss, {}
 
 
 def saddle(image):
-    """Negative curvature almost everywhere: L-BFGS without care climbs."""
+    """Compute a sum of sines: L-BFGS without a guard ascends where the curvature is negative."""
     loss = jnp.sum(jnp.sin(9 * image))
     return loss, {}
 
@@ -48,7 +48,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_finds_the_bottom_of_a_bowl(name):
+def test_every_optimizer_converges_on_a_quadratic(name):
     optimizer = OPTIMIZERS[name]()
     state, trace = run(bowl, optimizer, init(START, optimizer), 200)
     np.testing.assert_allclose(state.image, TARGET, atol=1e-3)
@@ -57,21 +57,22 @@ def test_finds_the_bottom_of_a_bowl(name):
 
 
 @pytest.mark.parametrize("name", ["lbfgs", "lbfgs with line search"])
-def test_lbfgs_finds_the_end_of_a_curved_valley(name):
+def test_lbfgs_converges_on_the_rosenbrock_function(name):
     optimizer = OPTIMIZERS[name]()
     _, trace = run(valley, optimizer, init(START, optimizer), 300, clamp=False)
     assert trace.finite.all()
     assert trace.loss[-1] < 1e-3 * trace.loss[0]
 
 
-def test_lbfgs_descends_where_curvature_is_negative():
+def test_lbfgs_descends_where_the_curvature_is_negative():
     optimizer = make_optimizer("lbfgs", 1.0)
-    _, trace = run(saddle, optimizer, init(START, optimizer), 60, clamp=False)
+    # At 0.2 the second derivative is negative. Without the guard the run climbs to +60.
+    start = jnp.full_like(START, 0.2)
+    _, trace = run(saddle, optimizer, init(start, optimizer), 60, clamp=False)
     assert trace.loss[-1] < -0.9 * START.size
 
 
-def test_adam_step_by_hand():
-    # The first step of Adam is the learning rate against the sign of the gradient.
+def test_first_adam_step_is_the_learning_rate_times_the_gradients_sign():
     optimizer = make_optimizer("adam", 0.05)
     state, info = step(bowl, optimizer, init(START, optimizer))
     expected = START - 0.05 * jnp.sign(START - TARGET)
@@ -81,46 +82,46 @@ def test_adam_step_by_hand():
     )
 
 
-def test_pyramid_moves_regions_faster_than_pixels():
+def test_pyramid_adam_moves_large_regions_faster_than_adam():
     target = jnp.full((24, 40, 3), 0.2).at[:, 20:].set(0.8)
-    far = lambda image: (jnp.mean((image - target) ** 2), {})
-    nearest = {}
+    loss_fn = lambda image: (jnp.mean((image - target) ** 2), {})
+    relative_loss = {}
     for name in ("adam", "pyramid_adam"):
         optimizer = make_optimizer(name, 0.01)
         start = init(jnp.full(target.shape, 0.5), optimizer)
-        nearest[name] = run(far, optimizer, start, 16)[1].loss.min() / far(start.image)[0]
-    assert nearest["adam"] > 0.25
-    assert nearest["pyramid_adam"] < 0.05
+        losses = run(loss_fn, optimizer, start, 16)[1].loss
+        relative_loss[name] = losses.min() / loss_fn(start.image)[0]
+    assert relative_loss["adam"] > 0.25
+    assert relative_loss["pyramid_adam"] < 0.05
 
 
-def test_gradients_are_those_of_the_average_of_the_iterates():
-    optimizer = optax.with_extra_args_support(on_average(optax.sgd(0.1)))
+def test_primal_averaging_takes_gradients_at_the_average_of_the_iterates():
+    optimizer = optax.with_extra_args_support(primal_averaging(optax.sgd(0.1)))
     state = init(START, optimizer)
     iterate, target = np.asarray(START, np.float64), np.asarray(TARGET, np.float64)
-    picture, iterates = iterate, []
+    average, iterates = iterate, []
     for count in range(6):
         state, _ = step(bowl, optimizer, state, clamp=False)
-        iterate = iterate - 0.1 * 2 * (picture - target)
+        iterate = iterate - 0.1 * 2 * (average - target)
         iterates.append(iterate)
-        # Weights (k + 1)(k + 2)(k + 3), k³ in the long run.
+        # c = 4 / (k + 4) gives iterate k the weight (k + 1)(k + 2)(k + 3), about k³.
         weights = [(k + 1) * (k + 2) * (k + 3) for k in range(count + 1)]
-        picture = np.average(iterates, axis=0, weights=weights)
-        np.testing.assert_allclose(state.image, picture, rtol=1e-5)
+        average = np.average(iterates, axis=0, weights=weights)
+        np.testing.assert_allclose(state.image, average, rtol=1e-5)
     np.testing.assert_allclose(state.optimizer.iterate, iterate, rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(32, 48, 3), (37, 21, 3), (1, 1, 3)])
-def test_pyramid_adds_up_the_steps_of_its_levels(shape):
-    # The first step of sign descent moves every map by 1; enlarged flat maps stay flat.
+def test_pyramid_step_is_the_sum_of_the_steps_of_its_levels(shape):
+    # Sign descent moves every level by 1, and an enlarged flat level is flat.
     optimizer = on_pyramid(optax.sign_sgd(1.0))
     image = jnp.zeros(shape)
     update, _ = optimizer.update(jnp.ones(shape), optimizer.init(image), image)
     np.testing.assert_allclose(update, -sum(PYRAMID_SHARE**k for k in range(5)), rtol=1e-5)
 
 
-def test_pyramid_step_is_the_gradient_seen_through_every_level(random):
-    # With plain descent: Σ_k s²ᵏ U_k U_kᵀ g, U_k the matrix of an enlargement. It is symmetric, and
-    # descends; level by level it equals matrices written out.
+def test_pyramid_step_with_gradient_descent_equals_explicit_matrices(random):
+    # With gradient descent the step is -Σ_k s²ᵏ U_k U_kᵀ g, where U_k enlarges level k.
     shape = (13, 18)
     gradient = jnp.asarray(random.normal(size=(*shape, 1)), jnp.float32)
     optimizer = on_pyramid(optax.sgd(1.0))
@@ -135,16 +136,16 @@ def test_pyramid_step_is_the_gradient_seen_through_every_level(random):
     np.testing.assert_allclose(np.ravel(update), expected, atol=1e-3)
 
 
-def test_clamp_keeps_pixels_in_the_box():
+def test_clamp_clips_pixels_to_the_unit_interval():
     outside = lambda image: (jnp.sum((image - 2) ** 2), {})
     optimizer = make_optimizer("adam", 0.3)
-    kept, _ = run(outside, optimizer, init(START, optimizer), 10)
-    free, _ = run(outside, optimizer, init(START, optimizer), 10, clamp=False)
-    assert kept.image.max() == 1
-    assert free.image.max() > 1
+    clamped, _ = run(outside, optimizer, init(START, optimizer), 10)
+    unclamped, _ = run(outside, optimizer, init(START, optimizer), 10, clamp=False)
+    assert clamped.image.max() == 1
+    assert unclamped.image.max() > 1
 
 
-def test_average_is_the_bias_corrected_exponential_mean_of_the_iterates():
+def test_average_is_the_bias_corrected_exponential_mean_of_the_images():
     optimizer = make_optimizer("adam", 0.05)
     state, decay = init(START, optimizer, decay=0.7), 0.7
     iterates = [state.image]
@@ -156,14 +157,14 @@ def test_average_is_the_bias_corrected_exponential_mean_of_the_iterates():
     np.testing.assert_allclose(averaged(state, decay=decay), expected, rtol=1e-5)
 
 
-def test_average_without_decay_is_the_last_iterate():
+def test_average_without_decay_is_the_last_image():
     optimizer = make_optimizer("adam", 0.05)
     state, _ = run(bowl, optimizer, init(START, optimizer), 5)
     np.testing.assert_array_equal(averaged(state), state.image)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_not_a_number_is_a_value_and_the_last_good_image_stays(name):
+def test_state_stays_at_the_last_finite_image_when_the_loss_is_nan(name):
     def cliff(image):
         loss, _ = bowl(image)
         return jnp.where(loss < 0.1, jnp.nan, loss), {}
@@ -172,22 +173,22 @@ def test_not_a_number_is_a_value_and_the_last_good_image_stays(name):
     state, trace = run(cliff, optimizer, init(START, optimizer), 100)
     assert jnp.isfinite(state.image).all()
     assert trace.finite[0]
-    # A line search sees the cliff and stays before it; the others fall once, and stop there.
+    # The line search rejects steps into the NaN region; the others take one and stop.
     assert trace.finite[-1] == state.finite == (name == "lbfgs with line search")
 
 
 @pytest.mark.parametrize(
     "loss",
     [
-        # At its own root: 0 / 0.
+        # The gradient of the norm at 0 is 0 / 0.
         lambda image: (jnp.sqrt(jnp.sum((image - START) ** 2)), {}),
-        # An infinite slope, which the clip to [0, 1] must not hide.
+        # The gradient is infinite; clipping the image to [0, 1] must not hide it.
         lambda image: (jnp.sum(jnp.sqrt(image - START)), {}),
     ],
     ids=["nan", "inf"],
 )
 @pytest.mark.parametrize("name", ["adam", "any of optax"])
-def test_gradient_that_is_not_finite_is_caught_though_the_loss_is(loss, name):
+def test_nonfinite_gradient_of_a_finite_loss_is_detected(loss, name):
     optimizer = OPTIMIZERS[name]()
     state, info = step(loss, optimizer, init(START, optimizer))
     assert jnp.isfinite(info.loss)
@@ -196,7 +197,7 @@ def test_gradient_that_is_not_finite_is_caught_though_the_loss_is(loss, name):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_one_bad_image_of_a_batch_fails_alone(name):
+def test_nonfinite_image_of_a_batch_leaves_the_others_unchanged(name):
     optimizer = OPTIMIZERS[name]()
     batch = jnp.stack([START, START.at[0, 0, 0].set(jnp.nan)])
     states, _ = jax.vmap(lambda image: run(bowl, optimizer, init(image, optimizer), 50))(batch)
@@ -215,7 +216,7 @@ def test_eager_steps_and_jitted_run_agree(name):
     np.testing.assert_allclose(jitted.image, eager.image, atol=1e-5)
 
 
-def test_chunks_of_any_length_compile_once_and_equal_one_run():
+def test_chunks_of_any_length_compile_once_and_equal_a_single_run():
     optimizer = make_optimizer("adam", 0.05)
     traces = []
 
@@ -234,7 +235,7 @@ def test_chunks_of_any_length_compile_once_and_equal_one_run():
     np.testing.assert_allclose(np.concatenate(losses), trace.loss, rtol=1e-4)
 
 
-def test_other_learning_rates_do_not_compile_again():
+def test_changing_the_learning_rate_does_not_recompile():
     traces = []
 
     @jax.jit
@@ -243,6 +244,6 @@ def test_other_learning_rates_do_not_compile_again():
         optimizer = make_optimizer("adam", rate)
         return step(bowl, optimizer, init(image, optimizer))[0].image
 
-    moved = [jnp.abs(first_step(START, rate) - START).max() for rate in (0.01, 0.02)]
+    distances = [jnp.abs(first_step(START, rate) - START).max() for rate in (0.01, 0.02)]
     assert len(traces) == 1
-    np.testing.assert_allclose(moved[1] / moved[0], 2, rtol=1e-3)
+    np.testing.assert_allclose(distances[1] / distances[0], 2, rtol=1e-3)

@@ -1,4 +1,7 @@
-"""The same weights, image and loss in PyTorch. Needs torch: pip install '.[convert]'."""
+"""Comparison with PyTorch on the same weights, image and loss.
+
+Needs torch: `pip install '.[convert]'`.
+"""
 
 import importlib
 
@@ -12,7 +15,7 @@ from jaxstyle.io.keras import CONVS
 from jaxstyle.vgg19 import transform_kernels
 
 torch = pytest.importorskip("torch", reason="torch is an extra: pip install '.[convert]'")
-# Our own script: where torch is there, that it cannot be imported is a failure.
+# Not `importorskip`: with torch installed, failing to import this script is an error.
 torch_reference = importlib.import_module("torch_reference")
 
 
@@ -27,20 +30,20 @@ def image():
 
 @pytest.fixture(params=["plain", "transformed"])
 def weights(request, params):
-    """Weights as they are read, and as the loop has them."""
+    """Return the weights as loaded, or with the transformed kernels of the optimization loop."""
     return params if request.param == "plain" else transform_kernels(params, CONVS)
 
 
-def test_all_sixteen_convolutions_equal_pytorchs(params, image):
+def test_all_sixteen_convolutions_match_pytorch(params, image):
     x = torch.from_numpy(image)
     expected = torch_reference.features(torch_reference.to_torch(params, x), x, CONVS)
-    for name, found in features(params, image, CONVS).items():
+    for name, values in features(params, image, CONVS).items():
         reference = expected[name].permute(1, 2, 0).numpy()
-        # Both sum float32 products, in different orders.
-        assert relative_error(found, reference) < 1e-5, name
+        # The two sum float32 products in different orders.
+        assert relative_error(values, reference) < 1e-5, name
 
 
-def test_gradient_of_the_whole_loss_equals_pytorchs(params, weights, image):
+def test_gradient_of_the_total_loss_matches_pytorch(params, weights, image):
     config = StyleConfig(padding="zeros", tv_weight=0, style_loss="gram")
     content = read_image(IMAGES / "chelsea.jpg", 128)
     content = np.ascontiguousarray(content[: image.shape[0], : image.shape[1]])

@@ -50,32 +50,32 @@ def assert_equal(batch, expected):
     ],
     ids=str,
 )
-def test_every_picture_of_a_batch_is_the_one_made_alone(params, contents, style, changes):
+def test_every_result_of_a_batch_equals_a_single_run(params, contents, style, changes):
     config = dataclasses.replace(CONFIG, **changes)
     batch = stylize_batch(params, contents[:2], style, config)
     assert_equal(batch, singles(params, contents[:2], [style] * 2, [config] * 2))
 
 
-def test_one_style_for_each_photograph_of_any_sizes(params, contents, style):
+def test_list_of_styles_of_any_sizes_gives_one_per_content(params, contents, style):
     styles = [style, style[:30], 1 - style, style]
     batch = stylize_batch(params, contents, styles, CONFIG)
     assert_equal(batch, singles(params, contents, styles, [CONFIG] * 4))
 
 
-def test_an_array_of_styles_is_one_for_each(params, contents, style):
+def test_array_of_styles_gives_one_per_content(params, contents, style):
     styles = np.stack([style, 1 - style])
     batch = stylize_batch(params, contents[:2], styles, CONFIG)
     assert_equal(batch, singles(params, contents[:2], styles, [CONFIG] * 2))
 
 
-def test_every_photograph_in_every_style(params, contents, style):
+def test_every_content_with_every_style_equals_single_runs(params, contents, style):
     styles = [style, 1 - style]
     pairs = [(c, s) for c in contents[:2] for s in styles]
     batch = stylize_batch(params, np.repeat(contents[:2], 2, axis=0), styles * 2, CONFIG)
     assert_equal(batch, singles(params, *zip(*pairs, strict=True), [CONFIG] * 4))
 
 
-def test_blends_masks_starts_and_keys_are_of_each_picture(params, contents, style):
+def test_blends_masks_starts_and_keys_are_per_result(params, contents, style):
     masks = np.zeros((2, 2, 8, 12), np.float32)
     masks[0, 0, :, :6] = masks[0, 1, :, 6:] = masks[1, 0, :4] = masks[1, 1, 4:] = 1
     styles = [[style, 1 - style], [style, style[::-1]]]
@@ -90,7 +90,7 @@ def test_blends_masks_starts_and_keys_are_of_each_picture(params, contents, styl
     assert_equal(batch, singles(params, contents[:2], [style] * 2, [noisy] * 2, key=keys))
 
 
-def test_weights_and_rates_may_differ_between_pictures(params, contents, style):
+def test_weights_and_learning_rates_may_differ_within_a_batch(params, contents, style):
     configs = [
         dataclasses.replace(CONFIG, style_weight=w, learning_rate=r, average=a, seed=w)
         for w, r, a in ((1, SHORT_STEP, 0.0), (30, 2 * SHORT_STEP, 0.7))
@@ -101,13 +101,13 @@ def test_weights_and_rates_may_differ_between_pictures(params, contents, style):
     assert np.abs(batch.image[0] - batch.image[1]).max() > 0.05
 
 
-def test_one_painting_may_be_looked_at_in_several_scales(params, contents, style):
+def test_style_scale_may_differ_within_a_batch(params, contents, style):
     configs = [dataclasses.replace(CONFIG, style_scale=scale) for scale in (1.0, 0.5)]
     batch = stylize_batch(params, contents[:2], style, configs)
     assert_equal(batch, singles(params, contents[:2], [style] * 2, configs))
 
 
-def test_what_shapes_the_program_may_not_differ(params, contents, style):
+def test_static_options_must_be_equal_within_a_batch(params, contents, style):
     configs = [CONFIG, dataclasses.replace(CONFIG, pooling="average")]
     with pytest.raises(ValueError, match="`config` differs in pooling"):
         stylize_batch(params, contents[:2], style, configs)
@@ -116,21 +116,23 @@ def test_what_shapes_the_program_may_not_differ(params, contents, style):
 @pytest.mark.parametrize(
     ("styles", "config", "message"),
     [
-        (3, CONFIG, "`styles` has 3 entries for 2 photographs"),
-        (1, [CONFIG] * 3, "`config` has 3 entries for 2 photographs"),
+        (3, CONFIG, "`styles` has 3 entries for 2 content images"),
+        (1, [CONFIG] * 3, "`config` has 3 entries for 2 content images"),
     ],
 )
-def test_numbers_of_entries_must_fit(params, contents, style, styles, config, message):
+def test_wrong_number_of_styles_or_configs_is_an_error(
+    params, contents, style, styles, config, message
+):
     with pytest.raises(ValueError, match=message):
         stylize_batch(params, contents[:2], [style] * styles, config)
 
 
-def test_no_photograph_is_an_error(params, style):
+def test_empty_contents_are_an_error(params, style):
     with pytest.raises(ValueError, match="`contents` is empty"):
         stylize_batch(params, np.zeros((0, 32, 48, 3), np.float32), style, CONFIG)
 
 
-def test_a_picture_that_diverges_stops_alone(params, contents, style):
+def test_diverged_result_leaves_the_others_unchanged(params, contents, style):
     config = dataclasses.replace(CONFIG, clamp=False)
     broken = dataclasses.replace(config, learning_rate=1e38)
     batch = stylize_batch(params, contents[:2], style, [broken, config])
@@ -141,7 +143,7 @@ def test_a_picture_that_diverges_stops_alone(params, contents, style):
     assert_same_picture(batch.image[1], alone.image)
 
 
-def test_callback_sees_all_pictures_and_stops_them(params, contents, style):
+def test_callback_receives_and_stops_the_whole_batch(params, contents, style):
     seen = []
 
     def callback(progress):
@@ -154,7 +156,7 @@ def test_callback_sees_all_pictures_and_stops_them(params, contents, style):
     assert batch.trace.loss.shape == (3, seen[-1].step)
 
 
-def test_a_batch_compiles_once_per_level_whatever_its_styles(params, contents, style):
+def test_batch_with_other_styles_or_weights_does_not_recompile(params, contents, style):
     stylize_batch(params, contents[:2], style, CONFIG)
     before = run_steps._cache_size()
     stylize_batch(params, contents[:2], [style[:30], 1 - style], CONFIG)
@@ -186,6 +188,6 @@ assert (abs(np.asarray(spread.image) - np.asarray(whole.image)) > 2e-3).mean() <
 """
 
 
-def test_a_batch_spread_over_devices_is_the_same():
+def test_batch_sharded_over_devices_equals_one_device():
     env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     subprocess.run([sys.executable, "-c", SHARDED], check=True, env=env)

@@ -11,7 +11,7 @@ from jaxstyle.color import luminance
 from jaxstyle.loop.programs import build_targets, run_steps
 from jaxstyle.transfer import reconstruction_config, texture_config
 
-# Two levels of shallow layers: seconds instead of minutes, and every part of the loop.
+# Two levels and shallow layers run every part of the loop in seconds.
 CONFIG = StyleConfig(
     size=48,
     min_size=24,
@@ -30,8 +30,8 @@ def result(params, content, style):
     return stylize(params, content, style, CONFIG)
 
 
-def test_picture_has_the_size_asked_for_and_lies_in_the_box(result):
-    # The photograph is 451x300.
+def test_result_has_the_requested_size_and_lies_in_the_unit_interval(result):
+    # The content image is 451x300 pixels.
     assert result.image.shape == (32, 48, 3)
     assert result.image.min() >= 0
     assert result.image.max() <= 1
@@ -48,13 +48,13 @@ def test_loss_falls_at_every_level(result):
     assert result.trace.loss[9] < result.trace.loss[6]
 
 
-def test_jitted_whole_equals_eager(params, content, style):
+def test_jitted_stylize_equals_eager(params, content, style):
     config = dataclasses.replace(CONFIG, learning_rate=SHORT_STEP)
     whole = jax.jit(stylize, static_argnames="config")(params, content, style, config)
     assert_same_picture(whole.image, stylize(params, content, style, config).image)
 
 
-def test_vmap_over_photographs_equals_one_by_one(params, content, style):
+def test_vmap_over_contents_equals_single_runs(params, content, style):
     config = dataclasses.replace(CONFIG, learning_rate=SHORT_STEP)
     contents = jnp.stack([jnp.asarray(content), jnp.asarray(1 - content)])
     batch = jax.vmap(lambda c: stylize(params, c, style, config))(contents)
@@ -65,9 +65,9 @@ def test_vmap_over_photographs_equals_one_by_one(params, content, style):
 @pytest.mark.parametrize(
     ("optimizer", "line_search"), [("pyramid_adam", False), ("lbfgs", False), ("lbfgs", True)]
 )
-def test_callback_does_not_change_the_picture(params, content, style, optimizer, line_search):
+def test_callback_does_not_change_the_result(params, content, style, optimizer, line_search):
     shallow = {"content_layers": ("relu1_2",), "style_layers": ("relu1_1",)}
-    layers = shallow if optimizer == "lbfgs" else {}  # whose programs take long to compile
+    layers = shallow if optimizer == "lbfgs" else {}  # L-BFGS compiles slowly.
     config = dataclasses.replace(CONFIG, optimizer=optimizer, line_search=line_search, **layers)
     seen = []
     watched = stylize(params, content, style, config, callback=seen.append)
@@ -86,7 +86,7 @@ def test_same_seed_gives_the_same_bits_and_another_seed_does_not(params, content
     assert jnp.abs(first - other).max() > 0.01
 
 
-def test_a_key_overrules_the_seed(params, content, style):
+def test_key_overrides_the_seed(params, content, style):
     config = dataclasses.replace(CONFIG, init="noise", seed=5)
     keyed = stylize(
         params, content, style, CONFIG.__class__(**{**vars(config), "seed": 0}), jax.random.key(5)
@@ -94,13 +94,13 @@ def test_a_key_overrules_the_seed(params, content, style):
     np.testing.assert_array_equal(keyed.image, stylize(params, content, style, config).image)
 
 
-def test_callback_that_returns_true_stops_with_a_picture_of_the_full_size(params, content, style):
+def test_callback_that_returns_true_stops_with_a_full_size_result(params, content, style):
     stopped = stylize(params, content, style, CONFIG, callback=lambda progress: progress.step >= 2)
     assert stopped.image.shape == (32, 48, 3)
     assert len(stopped.trace.loss) < 10
 
 
-def test_diverged_run_returns_the_last_good_picture(params, content, style):
+def test_diverged_run_returns_the_last_finite_image(params, content, style):
     config = dataclasses.replace(CONFIG, learning_rate=1e38, clamp=False)
     result = stylize(params, content, style, config)
     assert not result.trace.finite[-1]
@@ -108,53 +108,53 @@ def test_diverged_run_returns_the_last_good_picture(params, content, style):
 
 
 def start_of(params, content, style, init, **kwargs):
-    """The picture before anything moved it far: one step at a tiny rate."""
+    """Return the start image, by one step with a tiny learning rate."""
     config = dataclasses.replace(
         CONFIG, init=init, noise=0, min_size=48, steps=(1,), learning_rate=1e-6
     )
     return stylize(params, content, style, config, **kwargs).image
 
 
-def test_start_from_the_photograph(params, content, style):
+def test_init_content_starts_from_the_content_image(params, content, style):
     np.testing.assert_allclose(start_of(params, content, style, "content"), content, atol=1e-3)
 
 
-def test_noise_is_added_to_a_start_from_the_photograph(params, content, style):
+def test_noise_is_added_to_a_start_from_the_content_image(params, content, style):
     config = dataclasses.replace(CONFIG, noise=0.1, min_size=48, steps=(1,), learning_rate=1e-6)
     added = np.asarray(stylize(params, content, style, config).image) - content
     inside = (content > 0.3) & (content < 0.7)
     np.testing.assert_allclose(added[inside].std(), 0.1, rtol=0.1)
 
 
-def test_start_from_gray(params, content, style):
+def test_init_gray_starts_from_gray(params, content, style):
     np.testing.assert_allclose(start_of(params, content, style, "gray"), 0.5, atol=1e-3)
 
 
-def test_start_from_white_noise(params, content, style):
+def test_init_noise_starts_from_white_noise(params, content, style):
     noise = np.asarray(start_of(params, content, style, "noise"))
     assert abs(noise.mean() - 0.5) < 0.02
     assert 0.2 < noise.std() < 0.25
     assert abs(np.corrcoef(noise[:, 1:].ravel(), noise[:, :-1].ravel())[0, 1]) < 0.05
 
 
-def test_start_from_the_styles_statistics(params, content, style):
+def test_init_statistics_starts_from_the_mean_and_deviation_of_the_style(params, content, style):
     noise = np.asarray(start_of(params, content, style, "statistics"))
-    # Truncation to [0, 1] draws mean and deviation a little inwards.
+    # Truncation to [0, 1] pulls the mean toward 0.5 and lowers the deviation.
     np.testing.assert_allclose(noise.mean((0, 1)), style.mean((0, 1)), atol=0.06)
     np.testing.assert_allclose(noise.std((0, 1)), style.std((0, 1)), atol=0.06)
 
 
-def test_start_from_a_given_picture(params, content, style):
+def test_start_argument_overrides_init(params, content, style):
     given = np.ascontiguousarray(content[::-1])
     np.testing.assert_allclose(
         start_of(params, content, style, "content", start=given), given, atol=1e-3
     )
 
 
-def test_luminance_mode_keeps_the_photographs_chroma(params, content, style):
+def test_color_luminance_keeps_the_chroma_of_the_content(params, content, style):
     config = dataclasses.replace(CONFIG, color="luminance")
     image = stylize(params, content, style, config).image
-    # Away from the ends of the box, where nothing was clipped, only one number was added.
+    # Where nothing was clipped, the same number was added to R, G and B.
     added = np.asarray(image - content)
     inside = ((image > 0.01) & (image < 0.99)).all(-1)
     assert inside.mean() > 0.5
@@ -162,7 +162,7 @@ def test_luminance_mode_keeps_the_photographs_chroma(params, content, style):
     assert np.abs(luminance(image) - luminance(jnp.asarray(content))).max() > 0.05
 
 
-def test_match_mode_keeps_the_photographs_mean_color_closer(params, content, style):
+def test_color_match_keeps_the_mean_color_closer_to_the_content(params, content, style):
     config = dataclasses.replace(CONFIG, color="match", style_weight=100, learning_rate=0.02)
     red = style * np.array([1, 0.2, 0.2], np.float32)
     matched = stylize(params, content, red, config).image
@@ -171,7 +171,7 @@ def test_match_mode_keeps_the_photographs_mean_color_closer(params, content, sty
     assert distance(matched) < 0.5 * distance(plain)
 
 
-def test_masked_region_alone_is_painted(params, content, style):
+def test_mask_limits_the_style_to_its_region(params, content, style):
     mask = np.zeros((1, *content.shape[:2]), np.float32)
     mask[:, :, :24] = 1
     config = dataclasses.replace(CONFIG, min_size=48, tv_weight=0, style_weight=100)
@@ -180,7 +180,7 @@ def test_masked_region_alone_is_painted(params, content, style):
     assert change[:18].mean() > 2 * change[-16:].mean()
 
 
-def test_texture_needs_no_photograph_and_has_the_proportions_asked_for(params, style):
+def test_texture_needs_no_content_and_has_the_requested_proportions(params, style):
     result = synthesize_texture(params, style, CONFIG, shape=(1, 2))
     assert result.image.shape == (24, 48, 3)
     assert "content" not in result.trace.terms
@@ -188,7 +188,7 @@ def test_texture_needs_no_photograph_and_has_the_proportions_asked_for(params, s
 
 
 @pytest.mark.slow
-def test_reconstruction_from_a_shallow_layer_is_the_picture(params, content):
+def test_reconstruction_from_a_shallow_layer_recovers_the_image(params, content):
     config = StyleConfig(size=48, steps=(200,), tv_weight=0, optimizer="lbfgs")
     result = reconstruct(params, content, ("conv1_1",), config)
     assert np.abs(np.asarray(result.image) - content).mean() < 0.03
@@ -200,7 +200,7 @@ def test_reconstruction_of_style_has_no_content_term(params, style):
     assert result.image.shape == (48, 38, 3)
 
 
-def test_a_sweep_over_numbers_compiles_once(params, content, style):
+def test_sweep_over_weights_and_learning_rates_compiles_once(params, content, style):
     stylize(params, content, style, CONFIG)
     before = run_steps._cache_size(), build_targets._cache_size()
     for weight in (1.0, 2.0, 3.0):
@@ -211,7 +211,7 @@ def test_a_sweep_over_numbers_compiles_once(params, content, style):
     assert (run_steps._cache_size(), build_targets._cache_size()) == before
 
 
-def test_watching_more_steps_compiles_nothing_more(params, content, style):
+def test_more_steps_with_a_callback_do_not_recompile(params, content, style):
     watch = lambda progress: None
     stylize(params, content, style, CONFIG, callback=watch)
     compiled = []
@@ -224,21 +224,21 @@ def test_watching_more_steps_compiles_nothing_more(params, content, style):
     try:
         stylize(params, content, style, dataclasses.replace(CONFIG, steps=(9, 7)), callback=watch)
         seen = len(compiled)
-        # The listener hears a program that is new.
+        # Check the listener itself: compiling a new program must reach it.
         jax.jit(lambda x: x * 3 + seen)(jnp.zeros(17))
         assert (seen, len(compiled) > seen) == (0, True)
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
 
 
-def test_the_whole_run_is_differentiable(params, content, style):
+def test_stylize_is_differentiable(params, content, style):
     config = dataclasses.replace(CONFIG, min_size=48, steps=(2,))
     grad = jax.grad(lambda x: stylize(params, x, style, config).image.sum())(jnp.asarray(content))
     assert jnp.isfinite(grad).all()
     assert jnp.abs(grad).max() > 0
 
 
-def test_a_run_compiles_once_per_level(params, content, style):
+def test_stylize_compiles_once_per_level(params, content, style):
     config = dataclasses.replace(CONFIG, size=40, min_size=20)
     before = run_steps._cache_size(), build_targets._cache_size()
     stylize(params, content, style, config, callback=lambda progress: None)
@@ -253,7 +253,7 @@ def test_a_run_compiles_once_per_level(params, content, style):
         (StyleConfig(size=64), {"masks": np.ones((3, 4, 4), np.float32)}, "3 masks for 1 styles"),
     ],
 )
-def test_what_does_not_fit_is_an_error_before_any_work(
+def test_inconsistent_arguments_are_an_error_before_any_step(
     params, content, style, config, kwargs, message
 ):
     with pytest.raises(ValueError, match=message):
@@ -262,7 +262,7 @@ def test_what_does_not_fit_is_an_error_before_any_work(
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 @pytest.mark.parametrize("stop", [1, 6, 8])
-def test_resumed_run_makes_the_same_bits(params, content, style, optimizer, stop):
+def test_resumed_run_is_bit_identical(params, content, style, optimizer, stop):
     config = dataclasses.replace(CONFIG, optimizer=optimizer)
     seen = []
     whole = stylize(params, content, style, config, callback=lambda progress: None)
@@ -280,13 +280,13 @@ def test_resumed_run_makes_the_same_bits(params, content, style, optimizer, stop
     np.testing.assert_array_equal(resumed.trace.loss, whole.trace.loss)
 
 
-def test_a_start_of_its_own_gets_no_detail_of_the_photograph(params, content, style):
+def test_given_start_gets_no_detail_of_the_content_image(params, content, style):
     config = dataclasses.replace(CONFIG, learning_rate=1e-6, average=0)
     gray = jnp.full((48, 72, 3), 0.5)
     np.testing.assert_allclose(
         stylize(params, content, style, config, start=gray).image, 0.5, atol=1e-3
     )
-    # From the photograph the result is the photograph, whose coarsest level is a blur.
+    # Starting from the content image, the detail makes up for the blur of the coarse level.
     ours = stylize(params, content, style, config).image
     np.testing.assert_allclose(ours, content, atol=0.1)
     assert abs(ours - content).mean() < 0.01
@@ -294,7 +294,7 @@ def test_a_start_of_its_own_gets_no_detail_of_the_photograph(params, content, st
     assert abs(blurred - content).mean() > 2 * abs(ours - content).mean()
 
 
-def test_nothing_but_the_layers_is_reconstructed():
+def test_reconstruction_and_texture_drop_the_matting_laplacian():
     config = reconstruction_config(PRESETS["photographic"], ("relu2_1",))
     assert not config.spec.laplacian
     assert not texture_config(PRESETS["photographic"]).spec.laplacian

@@ -16,20 +16,20 @@ def relative_error(values, expected):
     return np.abs(np.asarray(values) - expected).max() / np.abs(expected).max()
 
 
-def test_layers_are_named_as_in_the_papers():
+def test_layer_names_follow_the_papers():
     assert LAYERS[:6] == ("conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1", "conv2_1")
     assert LAYERS[-2:] == ("relu5_4", "pool5")
     assert len(CONVS) == 16
 
 
-def test_weights_are_the_documented_tree(params):
+def test_weights_have_the_documented_tree(params):
     assert jax.tree.map(jnp.shape, params) == PARAM_SHAPES
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     assert params["conv1_1"]["kernel"].shape == (3, 3, 3, 64)
 
 
-def test_features_equal_those_of_pytorch_up_to_the_weights_float16():
-    # The golden values come from float32 weights; float16 has 11 bits, 5e-4 per value.
+def test_features_match_pytorch_within_float16_weight_precision():
+    # The golden values come from float32 weights. float16 has 11 bits: relative error 5e-4.
     params = load_weights(limit=np.inf)
     golden = np.load(GOLDEN / "features.npz")
     maps = features(params, read_image(IMAGES / "chelsea.jpg", 96), CONVS)
@@ -41,16 +41,16 @@ def test_features_equal_those_of_pytorch_up_to_the_weights_float16():
 @pytest.mark.parametrize("padding", ["zeros", "edge", "reflect"])
 def test_transformed_kernels_give_the_same_features(params, content, padding):
     transformed = transform_kernels(params, ("relu5_1",))
-    found = {name for name, leaves in transformed.items() if "winograd" in leaves}
-    # From conv2_2 on, and no deeper than is asked for.
+    names = {name for name, leaves in transformed.items() if "winograd" in leaves}
+    # From conv2_2 up to the deepest requested layer.
     expected = {"conv2_2", *(f"conv{b}_{i}" for b in (3, 4) for i in range(1, 5))}
-    assert found == expected | {"conv5_1"}
+    assert names == expected | {"conv5_1"}
     expected = features(params, content, RELUS[:13], padding=padding)
     for name, values in features(transformed, content, RELUS[:13], padding=padding).items():
         assert relative_error(values, expected[name]) < 5e-5, name
 
 
-def test_where_kernels_are_not_transformed(params, monkeypatch):
+def test_which_kernels_are_transformed_depends_on_layers_option_and_backend(params, monkeypatch):
     assert transform_kernels(params, ("relu2_1",)) == params
     assert transform_kernels(params, ("relu5_1",), "direct") is params
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
@@ -58,23 +58,23 @@ def test_where_kernels_are_not_transformed(params, monkeypatch):
     assert "winograd" in transform_kernels(params, ("relu1_2",), "winograd")["conv1_2"]
 
 
-def test_maps_have_the_papers_sizes(params, content):
+def test_feature_maps_have_the_papers_sizes(params, content):
     h, w = content.shape[:2]
-    for name, found in features(params, content, LAYERS).items():
+    for name, values in features(params, content, LAYERS).items():
         block = int(name[4])
         halvings = block if name.startswith("pool") else block - 1
-        assert found.shape == (h >> halvings, w >> halvings, BLOCKS[block - 1][0])
+        assert values.shape == (h >> halvings, w >> halvings, BLOCKS[block - 1][0])
 
 
-def test_layers_come_in_the_order_asked_for(params, content):
-    asked = ("relu3_1", "conv1_2", "pool1")
-    assert tuple(features(params, content, asked)) == asked
+def test_feature_maps_come_in_the_requested_order(params, content):
+    layers = ("relu3_1", "conv1_2", "pool1")
+    assert tuple(features(params, content, layers)) == layers
 
 
-def test_nothing_behind_the_deepest_layer_is_computed(params, content):
+def test_layers_after_the_deepest_requested_one_are_not_computed(params, content):
     shallow = {name: params[name] for name in ("color", "conv1_1", "conv1_2", "conv2_1")}
-    found = features(shallow, content, ("relu2_1",))["relu2_1"]
-    np.testing.assert_array_equal(found, features(params, content, ("relu2_1",))["relu2_1"])
+    values = features(shallow, content, ("relu2_1",))["relu2_1"]
+    np.testing.assert_array_equal(values, features(params, content, ("relu2_1",))["relu2_1"])
 
 
 def test_relu_is_the_positive_part_of_conv(params, content):
@@ -82,19 +82,19 @@ def test_relu_is_the_positive_part_of_conv(params, content):
     np.testing.assert_array_equal(maps["relu2_2"], jnp.maximum(maps["conv2_2"], 0))
 
 
-def test_a_tap_sees_every_layer_and_says_how_to_go_on(params, content):
+def test_tap_is_called_for_each_layer_and_its_map_is_passed_on(params, content):
     layers = ("relu1_1", "relu2_1")
     maps = features(params, content, layers)
     means = features(params, content, layers, tap=lambda name, x: (x, (name, x.mean())))
     for name in layers:
         assert means[name] == (name, maps[name].mean())
-    emptied = features(params, content, layers, tap=lambda name, x: (0 * x, x))
-    assert (emptied["relu1_1"] == maps["relu1_1"]).all()
-    assert not np.allclose(emptied["relu2_1"], maps["relu2_1"])
+    zeroed = features(params, content, layers, tap=lambda name, x: (0 * x, x))
+    assert (zeroed["relu1_1"] == maps["relu1_1"]).all()
+    assert not np.allclose(zeroed["relu2_1"], maps["relu2_1"])
 
 
 @pytest.mark.parametrize("pooling", ["max", "average", "scaled_average"])
-def test_pooling_takes_blocks_of_two_by_two(params, content, pooling):
+def test_pooling_reduces_blocks_of_two_by_two(params, content, pooling):
     maps = features(params, content, ("relu1_2", "pool1"), pooling=pooling)
     relu = np.asarray(maps["relu1_2"])
     h, w, c = relu.shape
@@ -104,46 +104,46 @@ def test_pooling_takes_blocks_of_two_by_two(params, content, pooling):
     np.testing.assert_allclose(maps["pool1"], expected, rtol=1e-6)
 
 
-def test_scaled_average_keeps_activations_nearer_to_max(params):
+def test_scaled_average_keeps_the_mean_activation_of_max_pooling(params):
     image = read_image(IMAGES / "coffee.jpg", 256)
     size = {
         pooling: float(features(params, image, ("relu5_1",), pooling=pooling)["relu5_1"].mean())
         for pooling in ("max", "average", "scaled_average")
     }
-    # Four poolings without the factor leave a quarter of the mean activation.
+    # Four average poolings without the factor leave a quarter of the mean activation.
     assert size["average"] / size["max"] < 0.35
     assert 0.7 < size["scaled_average"] / size["max"] < 1.5
 
 
 @pytest.mark.parametrize("padding", ["reflect", "edge", "edge_first"])
-def test_padding_changes_borders_alone(params, content, padding):
-    kept = features(params, content, ("relu1_2",), padding=padding)["relu1_2"]
+def test_padding_changes_only_the_borders(params, content, padding):
+    padded = features(params, content, ("relu1_2",), padding=padding)["relu1_2"]
     zeros = features(params, content, ("relu1_2",))["relu1_2"]
-    np.testing.assert_allclose(kept[2:-2, 2:-2], zeros[2:-2, 2:-2], rtol=1e-4, atol=1e-4)
-    assert relative_error(kept[0], np.asarray(zeros[0])) > 0.01
+    np.testing.assert_allclose(padded[2:-2, 2:-2], zeros[2:-2, 2:-2], rtol=1e-4, atol=1e-4)
+    assert relative_error(padded[0], np.asarray(zeros[0])) > 0.01
 
 
 @pytest.mark.parametrize("padding", ["reflect", "edge"])
-def test_flat_image_has_flat_features_without_zeros_at_the_border(params, padding):
+def test_flat_image_has_flat_features_without_zero_padding(params, padding):
     flat = jnp.full((32, 32, 3), 0.3)
     maps = features(params, flat, ("relu3_1", "relu5_1"), padding=padding)
-    for found in maps.values():
-        np.testing.assert_allclose(found, jnp.broadcast_to(found[0, 0], found.shape), atol=1e-3)
+    for values in maps.values():
+        np.testing.assert_allclose(values, jnp.broadcast_to(values[0, 0], values.shape), atol=1e-3)
 
 
-def test_bfloat16_is_the_dtype_of_the_maps_and_close(params, content):
+def test_bfloat16_features_are_close_to_float32(params, content):
     full = features(params, content, ("relu4_2",))["relu4_2"]
     half = features(params, content, ("relu4_2",), dtype=jnp.bfloat16)["relu4_2"]
     assert half.dtype == jnp.bfloat16
-    # bfloat16 has 8 bits: 4e-3 per operation, over ten layers.
+    # bfloat16 has 8 bits: an error of 4e-3 per operation, over ten layers.
     assert relative_error(half.astype(jnp.float32), np.asarray(full)) < 0.05
 
 
 def test_eager_jit_vmap_and_batch_axes_agree(params, random):
     images = jnp.asarray(random.random((2, 3, 24, 40, 3)), jnp.float32)
-    look = lambda image: features(params, image, ("relu3_1",))["relu3_1"]
-    rows = jnp.stack([jnp.stack([look(image) for image in row]) for row in images])
-    for batched in (look(images), jax.jit(look)(images), jax.vmap(jax.vmap(look))(images)):
+    extract = lambda image: features(params, image, ("relu3_1",))["relu3_1"]
+    rows = jnp.stack([jnp.stack([extract(image) for image in row]) for row in images])
+    for batched in (extract(images), jax.jit(extract)(images), jax.vmap(jax.vmap(extract))(images)):
         np.testing.assert_allclose(batched, rows, rtol=1e-4, atol=1e-5)
 
 
@@ -153,7 +153,7 @@ def test_gradient_of_deep_features_is_finite_on_a_flat_image(params):
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_smallest_image_gives_one_pixel_and_one_less_is_an_error(params, layer):
+def test_smallest_image_gives_one_pixel_and_a_smaller_one_raises(params, layer):
     side = min_side((layer,))
     shape = jax.eval_shape(lambda: features(params, jnp.zeros((side, side + 1, 3)), (layer,)))
     assert shape[layer].shape[:2] == (1, 1) or side == 1
@@ -164,14 +164,14 @@ def test_smallest_image_gives_one_pixel_and_one_less_is_an_error(params, layer):
             features(params, jnp.zeros((side - 1, side, 3)), (layer,))
 
 
-def test_reflection_needs_two_pixels_at_the_deepest_layer(params):
+def test_reflect_padding_needs_two_pixels_at_the_deepest_layer(params):
     assert features(params, jnp.zeros((32, 32, 3)), ("relu5_1",), padding="reflect")
     with pytest.raises(ValueError, match="at least 32"):
         features(params, jnp.zeros((31, 32, 3)), ("relu5_1",), padding="reflect")
     assert features(params, jnp.zeros((32, 32, 3)), ("pool5",), padding="reflect")
 
 
-def test_integers_are_no_image(params):
+def test_integer_image_raises_type_error(params):
     with pytest.raises(TypeError, match="`image` is int32"):
         features.__wrapped__(params, jnp.zeros((32, 32, 3), jnp.int32), ("relu1_1",))
 
@@ -185,10 +185,10 @@ def test_integers_are_no_image(params):
         ({"padding": "wrap"}, "`padding` is 'wrap'; it must be one of zeros"),
     ],
 )
-def test_wrong_words_are_named(params, content, arguments, message):
+def test_unknown_options_are_named_in_the_error(params, content, arguments, message):
     arguments = {"layers": ("relu1_1",), **arguments}
     layers = arguments.pop("layers")
-    # The run-time check of annotations would come first.
+    # The wrapped function would fail earlier, in the run-time check of annotations.
     with pytest.raises(ValueError, match=message):
         features.__wrapped__(params, content, layers, **arguments)
 
@@ -205,7 +205,7 @@ def test_normalized_weights_have_mean_activations_of_one(params):
         np.testing.assert_allclose(mean[fires], 1, rtol=1e-3)
 
 
-def test_normalized_weights_compute_the_same_up_to_known_scales(params, content):
+def test_normalized_weights_compute_the_same_up_to_channel_scales(params, content):
     images = [read_image(IMAGES / "coffee.jpg", 64)]
     scale = features(params, images[0], ("relu5_1",))["relu5_1"].mean(axis=(0, 1))
     scale = jnp.where(scale > 0, scale, 1)

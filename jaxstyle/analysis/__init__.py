@@ -1,1 +1,1 @@
-"""What layers hold, and what a run costs."""
+"""Layer studies, captioned image grids, and estimates of memory and time."""

@@ -1,4 +1,8 @@
-"""What a picture will take, before it is made: memory and time of a step of its descent."""
+"""Estimates of the memory and time that a run needs, made before it starts.
+
+Memory comes from the compiler's analysis of one step; time comes from timing a few steps on
+a small image.
+"""
 
 import math
 import os
@@ -17,20 +21,20 @@ from jaxstyle.config import StyleConfig
 from jaxstyle.loop import programs
 from jaxstyle.types import Params
 
-# Pictures at once on a CPU, of up to so many pixels each: a step of each then takes 17 % less time
-# than alone at 128x85, 5 % less at 256x171.
-_CPU_TOGETHER, _CPU_PIXELS = 4, 256**2
-# Edge of the square picture whose steps are timed. Smaller ones take longer for a pixel.
-_TIMED = 256
+# On a CPU, batching makes a step faster only for small images.
+_CPU_BATCH_SIZE, _CPU_MAX_PIXELS = 4, 256**2
+# Edge of the square image whose steps are timed. Smaller images take more time per pixel.
+_TIMED_SIZE = 256
 
 
 class CostEstimate(NamedTuple):
-    """What a picture takes.
+    """Memory and time that one result needs.
 
     Attributes:
-      levels: sizes (height, width) and steps.
-      bytes: peak memory of a step's program, with its arguments; see `peak_process_bytes`.
-      seconds: time of all steps, without compiling, reading and writing.
+      levels: size (height, width) and number of steps of each level, coarse to fine.
+      bytes: peak memory of the compiled step and its arguments, in bytes. The memory of the
+        process itself is not included; see `peak_process_bytes`.
+      seconds: time of all steps. Compilation and file access are not included.
     """
 
     levels: list[tuple[tuple[int, int], int]]
@@ -41,57 +45,74 @@ class CostEstimate(NamedTuple):
 def estimate_cost(
     params: Params, shape: tuple[int, int], config: StyleConfig, pixel_seconds: float
 ) -> CostEstimate:
-    """What a picture of the proportions `shape` takes.
+    """Estimate the memory and time that one result needs.
 
-    The last level's program is compiled, not run: its memory is what the compiler says.
+    The step of the last level is compiled but not run; its memory is taken from the
+    compiler's analysis.
 
     Args:
       params: weights from `load_weights`.
-      shape: height and width, in proportion.
-      config: all options.
-      pixel_seconds: from `time_pixel_step`.
+      shape: height and width of the content image; only their ratio is used.
+      config: configuration of the run.
+      pixel_seconds: seconds per step and pixel, from `time_pixel_step`.
 
     Raises:
-      ValueError: the picture is too small for its layers.
+      ValueError: the result is too small for its layers.
     """
     levels = pyramid.levels(shape, config)
     lowered, arguments = lower_step(params, config, levels[-1][0])
-    needed = compiled_bytes(lowered.compile()) + _size(arguments)
-    return CostEstimate(levels, needed, pixel_seconds * pyramid.work(levels))
+    peak_bytes = compiled_bytes(lowered.compile()) + _tree_bytes(arguments)
+    return CostEstimate(levels, peak_bytes, pixel_seconds * pyramid.work(levels))
 
 
 def time_pixel_step(params: Params, config: StyleConfig) -> float:
-    """Seconds of a step for each pixel, of a small picture."""
-    return measure_step(params, config, (_TIMED, _TIMED))[1] / _TIMED**2
+    """Return the seconds per step and pixel, measured on an image of 256x256 pixels."""
+    _, seconds = measure_step(params, config, (_TIMED_SIZE, _TIMED_SIZE))
+    return seconds / _TIMED_SIZE**2
 
 
 def lower_step(
     params: Params, config: StyleConfig, shape: tuple[int, int], *, length: int = 32
 ) -> tuple[jax.stages.Lowered, tuple[Any, ...]]:
-    """Program of a chunk of at most `length` steps at the size `shape`, and its arguments' shapes.
+    """Lower the program of a chunk of steps for one style image without masks.
 
-    Nothing is computed. The picture has one style, and no masks.
+    No array is computed.
+
+    Args:
+      params: weights from `load_weights`.
+      config: configuration of the run.
+      shape: height and width of the level.
+      length: largest number of steps in the chunk.
+
+    Returns:
+      The lowered program and its arguments, with a `jax.ShapeDtypeStruct` for each array.
     """
-    spec, method, rates = config.spec, config.optimizer_spec, programs.Hyperparams.of(config)
+    spec, hyperparams = config.spec, programs.Hyperparams.of(config)
     image = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     content = image if spec.content_layers or spec.laplacian else None
-    seen = partial(programs.compute_style, spec=spec, shape=shape)
-    measured = partial(programs.build_targets, masks=None, spec=spec, shape=shape)
+    compute_style = partial(programs.compute_style_statistics, spec=spec, shape=shape)
+    build_targets = partial(programs.build_targets, masks=None, spec=spec, shape=shape)
     params = jax.eval_shape(partial(programs.transform_weights, spec=spec), params)
-    styles = (jax.eval_shape(seen, params, image),)
-    targets = jax.eval_shape(measured, params, content, styles, jnp.ones(1))
-    first = partial(programs.init_state, method=method, batched=False)
-    state = jax.eval_shape(first, image, rates)
-    arguments = params, targets, rates, state, 1
-    lowered = programs.run_steps.lower(*arguments, method=method, length=length, batched=False)
+    styles = (jax.eval_shape(compute_style, params, image),)
+    targets = jax.eval_shape(build_targets, params, content, styles, jnp.ones(1))
+    init_state = partial(programs.init_state, optimizer_spec=config.optimizer_spec, batched=False)
+    state = jax.eval_shape(init_state, image, hyperparams)
+    arguments = params, targets, hyperparams, state, 1
+    lowered = programs.run_steps.lower(
+        *arguments, optimizer_spec=config.optimizer_spec, length=length, batched=False
+    )
     return lowered, arguments
 
 
 def measure_step(params: Params, config: StyleConfig, shape: tuple[int, int]) -> tuple[int, float]:
-    """Bytes, and median seconds of three steps, at the size `shape`, of a black picture."""
+    """Measure one step on a black image.
+
+    Returns:
+      Memory of the compiled step in bytes, and the median time of three steps in seconds.
+    """
     lowered, arguments = lower_step(params, config, shape)
     compiled, times = lowered.compile(), []
-    arguments = jax.tree.map(_filled, arguments)
+    arguments = jax.tree.map(_to_array, arguments)
     for _ in range(4):
         began = time.perf_counter()
         jax.block_until_ready(compiled(*arguments))
@@ -100,13 +121,20 @@ def measure_step(params: Params, config: StyleConfig, shape: tuple[int, int]) ->
 
 
 def compiled_bytes(compiled: jax.stages.Compiled) -> int:
-    """Memory of a program beside its arguments, by the compiler's analysis; 0 where it has none."""
+    """Return the memory of a program's outputs and temporaries, in bytes.
+
+    The number is from the compiler's analysis; it is 0 where the backend offers none.
+    """
     analysis: Any = compiled.memory_analysis()
     return analysis.temp_size_in_bytes + analysis.output_size_in_bytes if analysis else 0
 
 
 def available_bytes() -> int:
-    """Memory that a device still has for programs: its own, or what the machine leaves."""
+    """Return the free memory of the first device, in bytes.
+
+    For a device without memory statistics, such as a CPU, this is the free memory of the
+    machine or of its control group, whichever is smaller.
+    """
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
@@ -116,22 +144,37 @@ def available_bytes() -> int:
 
 
 def max_batch_size(picture_bytes: int) -> int:
-    """How many pictures that each take so much find room in the device's memory; at least one."""
+    """Return how many images fit into 80 % of the device's free memory; at least 1.
+
+    Args:
+      picture_bytes: memory that one image needs, in bytes.
+    """
     return max(1, int(0.8 * available_bytes() // max(picture_bytes, 1)))
 
 
 def cpu_batch_size(shape: tuple[int, int]) -> int:
-    """How many pictures of a height and width a CPU takes at once, whatever room it has."""
-    return _CPU_TOGETHER if math.prod(shape) <= _CPU_PIXELS else 1
+    """Return the batch size that is fastest on a CPU; memory is not considered.
+
+    Args:
+      shape: height and width of the images.
+
+    Example:
+      >>> cpu_batch_size((128, 192)), cpu_batch_size((512, 512))
+      (4, 1)
+    """
+    return _CPU_BATCH_SIZE if math.prod(shape) <= _CPU_MAX_PIXELS else 1
 
 
 def peak_process_bytes() -> int:
-    """Most memory this process has had so far, where it shares the programs': on a CPU."""
+    """Return the peak memory of this process so far, in bytes.
+
+    The result is 0 on GPUs and TPUs, whose programs use device memory, and on Windows.
+    """
     if jax.default_backend() != "cpu" or sys.platform == "win32":
         return 0
-    # `ru_maxrss` begins with what the process that started this one had.
-    if own := _read_bytes("/proc/self/status", "VmHWM:"):
-        return own
+    # On Linux `ru_maxrss` includes the peak of the parent process; VmHWM does not.
+    if peak_bytes := _read_bytes("/proc/self/status", "VmHWM:"):
+        return peak_bytes
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -139,22 +182,26 @@ def peak_process_bytes() -> int:
 
 
 def _read_bytes(path: str, word: str = "") -> int | None:
-    """Bytes on the line of a system's file that starts with `word`; `None` without one."""
+    """Return the number of bytes on the line of a system file that starts with `word`.
+
+    Returns `None` if the file or the line is missing, or if the line holds no number.
+    """
     try:
         (line,) = (s for s in Path(path).read_text().splitlines() if s.startswith(word))
         number, *unit = line.removeprefix(word).split()
         return int(number) * (1024 if unit else 1)
     except (OSError, ValueError):
-        return None  # Another system, or no limit.
+        return None  # Not Linux, or no limit is set.
 
 
-def _size(tree: Any) -> int:
+def _tree_bytes(tree: Any) -> int:
+    """Return the size of all arrays of a pytree, in bytes."""
     leaves = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")]
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
 
 
-def _filled(leaf: Any) -> Any:
-    """An array for a placeholder; of zeros, whose loss is finite. What is none stays."""
+def _to_array(leaf: Any) -> Any:
+    """Replace a `jax.ShapeDtypeStruct` by an array whose loss is finite: zeros, or `True`."""
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return jnp.full(leaf.shape, leaf.dtype == bool, leaf.dtype)
     return leaf

@@ -1,6 +1,6 @@
-"""The study of layers: what each one holds, and what sets of them make of a photograph.
+"""Layer studies: reconstructions from single layers, and results of several sets of style layers.
 
-All pictures of a study are made by one program: layers that a picture does not use weigh nothing.
+All panels of a study share one compiled program: layers that a panel does not use have weight 0.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,14 +12,14 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxstyle.config import StyleConfig
-from jaxstyle.loop.driver import TransferInputs, paint
+from jaxstyle.loop.driver import TransferInputs, run_transfer
 from jaxstyle.loop.style_cache import StyleCache
 from jaxstyle.metrics import Scores, score
 from jaxstyle.presets import GATYS_STYLE_LAYERS
 from jaxstyle.types import AnyArray, Params
 
 CONTENT_LAYERS = ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_2")
-"""Layers whose content is reconstructed: those of Gatys et al. (2016), figure 1."""
+"""Content layers to reconstruct from: those of Gatys et al. (2016), figure 1."""
 STYLE_SETS = (
     ("relu1_1", "relu2_1"),
     ("relu2_1", "relu3_1"),
@@ -27,11 +27,17 @@ STYLE_SETS = (
     ("relu4_1", "relu5_1"),
     GATYS_STYLE_LAYERS,
 )
-"""Sets of style layers to compare: fine to coarse, and the papers'."""
+"""Sets of style layers to compare, fine to coarse; the last is that of Gatys et al. (2016)."""
 
 
 class Panel(NamedTuple):
-    """A picture of a study: what it shows, how it is made, and whether it is to be scored."""
+    """One image of a study.
+
+    Attributes:
+      label: caption, without scores.
+      config: configuration of the run that makes the image.
+      scored: whether `render_panels` computes scores for it.
+    """
 
     label: str
     config: StyleConfig
@@ -39,10 +45,26 @@ class Panel(NamedTuple):
 
 
 def reconstructions(config: StyleConfig) -> tuple[list[Panel], list[Panel]]:
-    """The papers' first figure: content of single layers, style of the first one to five."""
-    # Next to nothing of the Laplacian, not nothing: all panels are made by one program.
-    own = {"tv_weight": 0, "laplacian_weight": min(config.laplacian_weight, 1e-12)}
-    base = replace(config, init="noise", blend=(), **own)
+    """Return the panels of Gatys et al. (2016), figure 1: reconstructions from white noise.
+
+    Args:
+      config: configuration that the panels are derived from.
+
+    Returns:
+      Content reconstructions from each of `CONTENT_LAYERS`, and style reconstructions from
+      the first one to five of `GATYS_STYLE_LAYERS`.
+
+    Example:
+      >>> from jaxstyle import StyleConfig
+      >>> content, style = reconstructions(StyleConfig())
+      >>> [panel.label for panel in content]
+      ['relu1_2', 'relu2_2', 'relu3_2', 'relu4_2', 'relu5_2']
+      >>> style[1].label
+      'relu1_1 to relu2_1'
+    """
+    # A weight of 0 would remove the Laplacian from the program, which all panels share.
+    overrides = {"tv_weight": 0, "laplacian_weight": min(config.laplacian_weight, 1e-12)}
+    base = replace(config, init="noise", blend=(), **overrides)
     content = [
         Panel(name, replace(base, content_layers=(name,), content_weight=1, style_weight=0), False)
         for name in CONTENT_LAYERS
@@ -62,11 +84,23 @@ def reconstructions(config: StyleConfig) -> tuple[list[Panel], list[Panel]]:
 def sweep(
     config: StyleConfig, sets: Sequence[Mapping[str, float]], style_weights: Sequence[float]
 ) -> list[list[Panel]]:
-    """A row for every set of style layers, a picture for every weight of the style."""
+    """Return one row of panels per set of style layers, with one panel per style weight.
+
+    Args:
+      config: configuration that the panels are derived from.
+      sets: style layers with their relative weights.
+      style_weights: values of `StyleConfig.style_weight`.
+
+    Example:
+      >>> from jaxstyle import StyleConfig
+      >>> rows = sweep(StyleConfig(), [{"relu1_1": 4, "relu2_1": 1}], (5, 20))
+      >>> [panel.config.style_weight for panel in rows[0]]
+      [5.0, 20.0]
+    """
     return [
         [
             Panel(
-                f"{_short(layers)}\nweight {weight:g}",
+                f"{_layers_label(layers)}\nweight {weight:g}",
                 replace(config, style_layers=layers, style_weight=weight),
                 True,
             )
@@ -82,37 +116,50 @@ def render_panels(
     style: Float[AnyArray, "_h _w 3"],
     panels: Sequence[Panel],
     *,
-    at_once: int = 1,
+    batch_size: int = 1,
 ) -> Iterator[tuple[np.ndarray, Scores | None]]:
-    """Picture and scores of every panel, in order; of one that diverged there are no scores.
+    """Yield the image and the scores of each panel, in order.
+
+    The scores are `None` for a panel that diverged or is not to be scored.
 
     Args:
       params: weights from `load_weights`.
-      content: photograph; `config.size` of the panels says how large the pictures are.
-      style: painting.
-      panels: of `reconstructions` and `sweep`, made of one configuration.
-      at_once: pictures in one program; the rest of the last batch are copies.
+      content: content image. The size of the results is that of the panels' `config.size`.
+      style: style image.
+      panels: panels from `reconstructions` and `sweep`, all derived from one configuration.
+      batch_size: batch size. The last batch is filled up with copies of its last panel.
     """
-    at_once = min(at_once, len(panels))
+    batch_size = min(batch_size, len(panels))
     configs = share_program([panel.config for panel in panels])
-    paintings, scores = StyleCache(), jax.jit(score)
-    for begin in range(0, len(panels), at_once):
-        part = list(range(begin, min(begin + at_once, len(panels))))
-        filled = [*part, *[part[-1]] * (at_once - len(part))]
-        subjects = [TransferInputs(content, (style,), configs[i]) for i in filled]
+    style_cache, score_image = StyleCache(), jax.jit(score)
+    for begin in range(0, len(panels), batch_size):
+        indices = list(range(begin, min(begin + batch_size, len(panels))))
+        padded = [*indices, *[indices[-1]] * (batch_size - len(indices))]
+        inputs = [TransferInputs(content, (style,), configs[i]) for i in padded]
         shape = content.shape[:2]
-        result = paint(params, subjects, None, shape=shape, batched=True, paintings=paintings)
-        for i, image in zip(part, np.asarray(result.image), strict=False):
-            found = None
+        result = run_transfer(
+            params, inputs, None, shape=shape, batched=True, style_cache=style_cache
+        )
+        for i, image in zip(indices, np.asarray(result.image), strict=False):
+            scores = None
             if panels[i].scored and np.asarray(result.trace.finite)[i - begin, -1]:
-                seen = jax.image.resize(content, image.shape, "cubic")
-                found = scores(params, seen, style, image)
-            yield image, found
+                resized = jax.image.resize(content, image.shape, "cubic")
+                scores = score_image(params, resized, style, image)
+            yield image, scores
 
 
 def share_program(configs: Sequence[StyleConfig]) -> list[StyleConfig]:
-    """The same configurations, each with the layers of all; those of others weigh 0."""
-    # Weights are relative, so that those of the loss are as good; a family that is off has none.
+    """Give all configurations the same layers, so that they share one compiled program.
+
+    Each configuration gets the layers of all others with weight 0; its loss is unchanged.
+
+    Example:
+      >>> from jaxstyle import StyleConfig
+      >>> configs = [StyleConfig(style_layers=name) for name in ("relu1_1", "relu2_1")]
+      >>> share_program(configs)[0].style_layers
+      (('relu1_1', 12.0), ('relu2_1', 0.0))
+    """
+    # Layer weights are relative, so the loss's own coefficients can be given as weights.
     content = {name: 0.0 for config in configs for name in config.weights.content}
     style = {name: 0.0 for config in configs for name in config.weights.style}
     return [
@@ -125,7 +172,8 @@ def share_program(configs: Sequence[StyleConfig]) -> list[StyleConfig]:
     ]
 
 
-def _short(layers: Mapping[str, float]) -> str:
+def _layers_label(layers: Mapping[str, float]) -> str:
+    """Return the layers in short form, such as `1_1=4 2_1`."""
     names = (name.removeprefix("relu") for name in layers)
     return " ".join(
         name if weight == 1 else f"{name}={weight:g}"

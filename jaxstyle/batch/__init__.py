@@ -1,1 +1,1 @@
-"""Batches: what to do (`jobs`), how to group it (`plan`), doing it (`run`), telling (`report`)."""
+"""Batches: `jobs` lists them, `plan` groups them, `run` computes them, `report` shows them."""

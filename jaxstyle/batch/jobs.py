@@ -1,4 +1,4 @@
-"""What a batch has to do: one `Job` per picture, from folders, globs or a job file."""
+"""Jobs of a batch, one `Job` per result, from folders, globs or a job file."""
 
 import csv
 import dataclasses
@@ -19,10 +19,11 @@ from jaxstyle.options import NAME_TEMPLATE, Init, Pairing
 from jaxstyle.presets import PRESETS
 
 RESERVED = "contact_sheet"
-"""Beginning of the names of a batch's own pictures."""
+"""Prefix of the contact sheets' file names; no output may start with it."""
 
-# Endings of files that a folder is searched for; a glob or a job file may name any other.
-_PICTURES = (*FORMATS, ".bmp", ".gif", ".avif", ".jp2", ".tga", ".ppm", ".pgm")
+# Suffixes searched for in a folder or with a glob such as `*`. A path, a job file, or a glob
+# that names a suffix may use any other format that Pillow reads.
+_SUFFIXES = (*FORMATS, ".bmp", ".gif", ".avif", ".jp2", ".tga", ".ppm", ".pgm")
 _FIELDS = {f.name: f for f in dataclasses.fields(StyleConfig)}
 _FILES = ("content", "style", "mask", "output")
 _COLUMNS = (*_FILES, "preset", *_FIELDS)
@@ -30,15 +31,15 @@ _COLUMNS = (*_FILES, "preset", *_FIELDS)
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to make.
+    """One result to compute.
 
     Attributes:
-      content: the photograph.
-      styles: the painting, or several to be blended.
-      output: name of the result, relative to the batch's folder, with `/`.
-      config: all options.
-      masks: one per style, or none.
-      start: picture to start from, or none.
+      content: file of the content image.
+      styles: files of the style images; several are blended.
+      output: path of the result relative to the output folder, with `/` as separator.
+      config: configuration.
+      masks: files of the masks, one per style image, or empty.
+      start: file of the image to start from, or `None`.
     """
 
     content: Path
@@ -50,7 +51,7 @@ class Job:
 
     @property
     def inputs(self) -> dict[str, tuple[Path, ...]]:
-        """Its files, by their part."""
+        """Input files by role: content, style, mask, start."""
         start = () if self.start is None else (self.start,)
         return {"content": (self.content,), "style": self.styles, "mask": self.masks,
                 "start": start}  # fmt: skip
@@ -58,57 +59,76 @@ class Job:
 
 @dataclass(frozen=True)
 class Defaults:
-    """Options of every job that does not say otherwise: a preset, flags on top, and a start."""
+    """Options of all jobs, which a row of a job file may override.
+
+    Attributes:
+      preset: name of the preset.
+      flags: fields of `StyleConfig` that replace those of the preset.
+      start: file of the image to start from, or `None`.
+    """
 
     preset: str
     flags: Mapping[str, Any]
     start: Path | None = None
 
     def config(self, preset: str | None = None, **fields: Any) -> StyleConfig:
-        """The preset, the flags, then the fields of one job."""
+        """Return the configuration of a job.
+
+        Args:
+          preset: preset of the job; that of the defaults if `None`.
+          fields: fields of the job. They override `flags`, which override the preset.
+        """
         return dataclasses.replace(PRESETS[preset or self.preset], **{**self.flags, **fields})
 
 
-def find_pictures(source: str, *, outside: Path | None = None) -> list[Path]:
-    """Pictures of a folder (not of folders in it), a glob (`**` goes deeper), or one file.
+def find_images(source: str, *, outside: Path | None = None) -> list[Path]:
+    """Return the image files of a folder, a glob or a path, sorted.
+
+    Subfolders are searched only by a glob with `**`. Hidden files and contact sheets are left
+    out.
 
     Args:
-      source: as typed.
-      outside: folder whose pictures are left out, as they are results.
+      source: path of a folder or a file, or a glob.
+      outside: output folder; files in it are left out because they are results.
 
     Raises:
-      ImageReadError: there are none.
+      ImageReadError: `source` does not exist or contains no images.
     """
     path = Path(source)
     if path.is_dir():
-        found = [p for p in path.iterdir() if _is_picture(p)]
+        candidates = [p for p in path.iterdir() if _is_image(p)]
     elif glob.has_magic(source) and not path.exists():
-        # `Path.glob` follows no links to folders, so that a loop of them ends.
+        # Unlike in `glob.glob`, `**` does not follow links to folders, so a loop of links ends.
         root = Path(path.anchor) if path.anchor else Path()
-        found = [p for p in root.glob(str(path.relative_to(root))) if not p.is_dir()]
-        # Whoever names an ending means it.
-        named = path.suffix not in ("", ".*")
-        found = [p for p in found if _is_picture(p) or (named and not p.name.startswith("."))]
+        matches = [p for p in root.glob(str(path.relative_to(root))) if not p.is_dir()]
+        # A glob that names a suffix, such as `*.heic`, may match any format.
+        any_format = path.suffix not in ("", ".*")
+        candidates = [
+            p for p in matches if _is_image(p) or (any_format and not p.name.startswith("."))
+        ]
     elif path.exists() or path.is_symlink():
         return [path]
     else:
         raise ImageReadError(f"{source} does not exist.")
-    hidden = outside.resolve() if outside is not None else None
-    # Of the folder alone: a picture may be a link, even one to nothing.
-    folders = {p.parent: p.parent.resolve() for p in found}
-    kept = [p for p in found if hidden not in (folders[p.parent], *folders[p.parent].parents)]
-    if not kept:
-        results = " but results of this batch" if found else ""
-        raise ImageReadError(f"{source} holds no picture{results} ({', '.join(_PICTURES)}).")
-    return sorted(kept)
+    excluded = outside.resolve() if outside is not None else None
+    # Only folders are resolved: the image itself may be a link, even a broken one.
+    folders = {p.parent: p.parent.resolve() for p in candidates}
+    images = [
+        p for p in candidates if excluded not in (folders[p.parent], *folders[p.parent].parents)
+    ]
+    if not images and candidates:
+        raise ImageReadError(f"{source} contains only results of this batch; name other images.")
+    if not images:
+        raise ImageReadError(f"{source} contains no images ({', '.join(_SUFFIXES)}).")
+    return sorted(images)
 
 
-def _is_picture(path: Path) -> bool:
-    ours = path.name.startswith((".", RESERVED))
-    return path.suffix.lower() in _PICTURES and not ours and not path.is_dir()
+def _is_image(path: Path) -> bool:
+    excluded = path.name.startswith((".", RESERVED))
+    return path.suffix.lower() in _SUFFIXES and not excluded and not path.is_dir()
 
 
-def pair(
+def pair_jobs(
     contents: Sequence[Path],
     styles: Sequence[Path],
     defaults: Defaults,
@@ -116,16 +136,31 @@ def pair(
     pairing: Pairing = "cross",
     template: str = NAME_TEMPLATE,
 ) -> list[Job]:
-    """Every photograph in every style (`cross`), or each in the style of its place (`each`).
+    """Combine content images and style images to jobs.
+
+    Args:
+      contents: files of the content images.
+      styles: files of the style images.
+      defaults: options of the jobs.
+      pairing: `"cross"` combines every content image with every style image; `"each"` combines
+        the first with the first, the second with the second, and so on.
+      template: file name of the results, see `output_name`.
 
     Raises:
-      ValueError: `each` with other than one style per photograph; see `output_name`.
+      ValueError: `pairing` is `"each"` and the numbers of images differ, or `output_name` raises.
+
+    Example:
+      >>> from pathlib import Path
+      >>> from jaxstyle.batch.jobs import Defaults, pair_jobs
+      >>> contents, styles = [Path("a.jpg"), Path("b.jpg")], [Path("s.jpg"), Path("t.jpg")]
+      >>> [job.output for job in pair_jobs(contents, styles, Defaults("default", {}))]
+      ['a_s.png', 'a_t.png', 'b_s.png', 'b_t.png']
     """
     if pairing == "each":
         if len(contents) != len(styles):
             raise ValueError(
-                f"`--pair each` needs one style per photograph; there are {len(contents)} "
-                f"photographs and {len(styles)} styles."
+                f"`--pair each` needs one style image per content image; there are "
+                f"{len(contents)} content images and {len(styles)} style images."
             )
         pairs = list(zip(contents, styles, strict=True))
     else:
@@ -146,13 +181,27 @@ def pair(
 def output_name(
     template: str, content: Path, styles: Sequence[Path], index: int, config: StyleConfig
 ) -> str:
-    """Name of a result: `template` with {content} {ext} {style} {index} {size} {seed} filled in.
+    """Return the path of a result relative to the output folder.
 
-    {content} and {style} are names without folder and ending, {ext} is the photograph's
-    ending. `/` makes folders.
+    Args:
+      template: path with the fields `{content}` and `{style}` (file names without folder and
+        suffix), `{ext}` (suffix of the content image), `{index}`, `{size}` and `{seed}`.
+      content: file of the content image.
+      styles: files of the style images; their names are joined by `+`.
+      index: number of the job, from 1.
+      config: configuration of the job.
 
     Raises:
-      ValueError: another field, or a name that leaves the output's folder.
+      ValueError: the template has an unknown field, or the path is not inside the output
+        folder, has no supported suffix, or is reserved.
+
+    Example:
+      >>> from pathlib import Path
+      >>> from jaxstyle import StyleConfig
+      >>> from jaxstyle.batch.jobs import output_name
+      >>> config = StyleConfig(size=256)
+      >>> output_name("{style}/{content}_{size}.jpg", Path("in/a.png"), [Path("s.png")], 1, config)
+      's/a_256.jpg'
     """
     values = {
         "content": content.stem,
@@ -166,32 +215,44 @@ def output_name(
         name = template.format_map(values)
     except (KeyError, ValueError, IndexError, AttributeError, TypeError):
         fields = ", ".join(f"{{{name}}}" for name in values)
-        raise ValueError(f"`--name` is {template!r}; its fields may be {fields}.") from None
-    return _inside(name)
+        raise ValueError(f"`--name` is {template!r}; its fields must be among {fields}.") from None
+    return _check_output(name)
 
 
-def _inside(name: str) -> str:
-    """The name of an output, checked to stay in its folder."""
+def _check_output(name: str) -> str:
+    """Return an output path with `/` as separator; raise `ValueError` if it is not allowed."""
     path = PurePosixPath(name.replace(os.sep, "/"))
     if path.is_absolute() or ".." in path.parts or not path.name or "\0" in name:
-        raise ValueError(f"output {name!r} leaves the output's folder; give a name inside of it.")
+        raise ValueError(
+            f"output {name!r} is not a file inside the output folder; use a relative path without "
+            "'..'."
+        )
     if path.suffix.lower() not in FORMATS:
         raise ValueError(f"output {name!r} must end in {', '.join(FORMATS)}.")
     if len(path.parts) == 1 and path.name.startswith(RESERVED):
-        raise ValueError(f"output {name!r} is a name that the batch keeps for itself.")
+        raise ValueError(
+            f"output {name!r} starts with {RESERVED!r}, which is reserved for the batch's contact "
+            "sheets; use another name."
+        )
     return str(path)
 
 
 def read_job_file(path: Path, defaults: Defaults, template: str = NAME_TEMPLATE) -> list[Job]:
-    """Jobs of a table: `.csv` with a line per job, or `.toml` with a `[[job]]` per job.
+    """Read jobs from a `.csv` file with one line per job, or a `.toml` file with `[[job]]` tables.
 
-    Columns are `content`, `style`, `mask` (several separated by `;`, in TOML a list),
-    `output`, `preset` and every field of `StyleConfig`; only the first two are needed. A
-    TOML file may have a table `[defaults]`. Files are relative to the job file's folder.
+    The columns are `content`, `style`, `mask`, `output`, `preset` and the fields of
+    `StyleConfig`; `content` and `style` are required. `style` and `mask` may name several files,
+    separated by `;` or in a TOML list. A TOML file may have a table `[defaults]`. Input files
+    are relative to the folder of the job file.
+
+    Args:
+      path: the job file.
+      defaults: options of jobs that do not set them.
+      template: file name of results without an `output`, see `output_name`.
 
     Raises:
       ImageReadError: the file cannot be read.
-      ValueError: the file, a column or a value is wrong; file, line and way out are named.
+      ValueError: the file, a column or a value is invalid; the message names file and line.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -203,11 +264,11 @@ def read_job_file(path: Path, defaults: Defaults, template: str = NAME_TEMPLATE)
     jobs = []
     for index, (place, row) in enumerate(rows, start=1):
         try:
-            jobs.append(_job(path.parent, row, index, defaults, template))
+            jobs.append(_parse_job(path.parent, row, index, defaults, template))
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}, {place}: {error}") from None
     if not jobs:
-        raise ValueError(f"{path} holds no jobs.")
+        raise ValueError(f"{path} contains no jobs; add at least one.")
     return jobs
 
 
@@ -230,20 +291,23 @@ def _toml_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
         raise ValueError(f"{path}: {error}") from None
     jobs, common = table.pop("job", []), table.pop("defaults", {})
     if table or not isinstance(jobs, list) or not isinstance(common, dict):
-        raise ValueError(f"{path} must hold [[job]] tables, and at most one table [defaults].")
+        raise ValueError(f"{path} must contain only [[job]] tables and at most one [defaults].")
     for index, row in enumerate(jobs, start=1):
         yield f"job {index}", {**common, **row}
 
 
-def _job(folder: Path, row: dict[str, Any], index: int, defaults: Defaults, template: str) -> Job:
+def _parse_job(
+    folder: Path, row: dict[str, Any], index: int, defaults: Defaults, template: str
+) -> Job:
     for name in row:
         if name not in _COLUMNS:
-            near = get_close_matches(name, _COLUMNS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"columns are {', '.join(_COLUMNS)}."
+            matches = get_close_matches(name, _COLUMNS, n=1)
+            columns = f"columns are {', '.join(_COLUMNS)}."
+            hint = f"did you mean {matches[0]!r}?" if matches else columns
             raise ValueError(f"unknown column {name!r}; {hint}")
     for name in ("content", "style"):
         if not row.get(name):
-            raise ValueError(f"it has no {name!r}.")
+            raise ValueError(f"`{name}` is missing; every job needs it.")
     preset = row.get("preset")
     if preset is not None and preset not in PRESETS:
         raise ValueError(f"`preset` is {preset!r}; it must be one of {', '.join(PRESETS)}.")
@@ -256,44 +320,52 @@ def _job(folder: Path, row: dict[str, Any], index: int, defaults: Defaults, temp
         if name in _FIELDS
     }
     config = defaults.config(preset, **fields)
-    content, styles = folder / str(row["content"]), _paths(folder, row["style"])
-    masks = _paths(folder, row.get("mask", ()))
+    content, styles = folder / str(row["content"]), _parse_paths(folder, row["style"])
+    masks = _parse_paths(folder, row.get("mask", ()))
     if masks and len(masks) != len(styles):
-        raise ValueError(f"{len(masks)} masks for {len(styles)} styles; give one for each.")
+        raise ValueError(
+            f"{len(masks)} masks for {len(styles)} styles; give one mask per style image."
+        )
     if "output" in row:
-        output = _inside(str(row["output"]))
+        output = _check_output(str(row["output"]))
     else:
         output = output_name(template, content, styles, index, config)
     return Job(content, styles, output, config, masks, start)
 
 
-def _paths(folder: Path, value: Any) -> tuple[Path, ...]:
+def _parse_paths(folder: Path, value: Any) -> tuple[Path, ...]:
     names = value.split(";") if isinstance(value, str) else value
     return tuple(folder / str(name).strip() for name in names if str(name).strip())
 
 
 def check_jobs(jobs: Sequence[Job], folder: Path) -> None:
-    """Raise where a batch cannot be meant, before any work is done.
+    """Raise if the jobs conflict or their inputs are missing.
+
+    Args:
+      jobs: all jobs of a batch.
+      folder: output folder.
 
     Raises:
-      ImageReadError: inputs are missing.
-      ValueError: two jobs have one output, or an output would overwrite an input.
+      ImageReadError: input files are missing.
+      ValueError: two jobs have the same output, or an output would overwrite an input.
     """
-    taken: dict[str, Job] = {}
+    first_by_output: dict[str, Job] = {}
     inputs = {path for job in jobs for paths in job.inputs.values() for path in paths}
-    # `Path.resolve` raises on links that go in circles.
-    resolved = {os.path.realpath(path) for path in inputs}
+    # Not `Path.resolve`, which raises on a loop of links.
+    input_paths = {os.path.realpath(path) for path in inputs}
     for job in jobs:
-        # Some file systems take upper and lower case for the same.
-        other = taken.setdefault(job.output.casefold(), job)
-        if other is not job:
+        # Some file systems ignore case.
+        first = first_by_output.setdefault(job.output.casefold(), job)
+        if first is not job:
             raise ValueError(
-                f"{other.content} in {other.styles[0]} and {job.content} in {job.styles[0]} would "
-                f"both be {job.output!r}; tell them apart by --name, e.g. "
+                f"{first.content} in {first.styles[0]} and {job.content} in {job.styles[0]} would "
+                f"both be {job.output!r}; use another `--name`, for example "
                 "'{content}_{ext}_{style}_{index}.png'."
             )
-        if os.path.realpath(folder / job.output) in resolved:
-            raise ValueError(f"output {job.output!r} would overwrite an input of the batch.")
+        if os.path.realpath(folder / job.output) in input_paths:
+            raise ValueError(
+                f"output {job.output!r} would overwrite an input; use another name or folder."
+            )
     missing = sorted(path for path in inputs if not path.exists() and not path.is_symlink())
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""

@@ -1,7 +1,7 @@
-"""What a batch has done: one line of `jobs.jsonl` per finished job, and who is at work.
+"""Ledger of a batch: one line of `jobs.jsonl` per job, and locks on the output folder.
 
-A job is done when a line and the file it names agree. Lines are appended after the file is
-safe, so that a process may be killed at any moment; a line cut short is passed over.
+A job is complete once its output is fsynced and recorded in `jobs.jsonl`. A process may be
+killed at any moment: the line is appended after the output, and an incomplete line is ignored.
 """
 
 import contextlib
@@ -23,22 +23,32 @@ from jaxstyle.io.atomic import file_sha256
 from jaxstyle.io.provenance import FileId, InputIds
 
 Record = dict[str, Any]
-"""What became of a job: one line of the ledger."""
+"""Outcome of a job: one line of the ledger."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Part `index` of `count` of a list of jobs, counted from 1."""
+    """Part of a list of jobs.
+
+    Attributes:
+      index: number of the part, from 1.
+      count: number of parts.
+    """
 
     index: int = 1
     count: int = 1
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
-        """Shard written as `i/n`.
+        """Parse a shard written as `i/n`.
 
         Raises:
-          ValueError: it is not, or i is not within 1 and n.
+          ValueError: `text` has another form, or i is not in 1 to n.
+
+        Example:
+          >>> from jaxstyle.batch.ledger import Shard
+          >>> Shard.parse("2/3").of(["a", "b", "c", "d", "e"])
+          ['b', 'c']
         """
         match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
         shard = cls(int(match[1]), int(match[2])) if match else cls(0, 0)
@@ -47,13 +57,19 @@ class Shard:
         return shard
 
     def of(self, items: list[Any]) -> list[Any]:
-        """Its part of a list: a run of neighbors, so that they have shapes in common."""
+        """Return the part of a list; it is contiguous, because neighbors often share a shape."""
         begin, end = ((len(items) * k) // self.count for k in (self.index - 1, self.index))
         return items[begin:end]
 
 
 def job_hash(job: Job, inputs: InputIds, weights: FileId) -> str:
-    """Hash of all that decides what a job's picture is: inputs' bytes, options, weights."""
+    """Return the SHA-256 of everything that determines a job's result.
+
+    Args:
+      job: the job; only its configuration is hashed.
+      inputs: hashes of its input files by role.
+      weights: hash of the weights file.
+    """
     record = {
         "config": dataclasses.asdict(job.config),
         "inputs": {part: [item["sha256"] for item in items] for part, items in inputs.items()},
@@ -63,34 +79,40 @@ def job_hash(job: Job, inputs: InputIds, weights: FileId) -> str:
 
 
 class Ledger:
-    """The records in a batch's folder; each process appends to a file of its shard."""
+    """Records in the output folder of a batch.
+
+    Args:
+      folder: output folder.
+      shard: part of the jobs that this process does; each shard has a file of its own.
+    """
 
     def __init__(self, folder: Path, shard: Shard):
         part = "" if shard.count == 1 else f".{shard.index}-of-{shard.count}"
         self._folder, self._path = folder, folder / f"jobs{part}.jsonl"
 
     def read(self) -> dict[str, list[Record]]:
-        """Records of all shards by output, oldest first."""
+        """Return the records of all shards by output, in the order of each file."""
         records: dict[str, list[Record]] = {}
         for path in sorted(self._folder.glob("jobs*.jsonl")):
             for line in path.read_bytes().splitlines():
-                # A killed process may have left half a line.
+                # A killed process can leave an incomplete line.
                 with contextlib.suppress(ValueError, KeyError, TypeError):
                     record = json.loads(line)
                     records.setdefault(record["output"], []).append(record)
         return records
 
     def append(self, record: Record) -> None:
-        """Add a record and flush it to the disk.
+        """Append a record and fsync it.
 
         Raises:
-          WriteError: the disk is full, the folder read-only, ...
+          WriteError: the file cannot be written.
         """
         line = json.dumps(record).encode() + b"\n"
         try:
             with self._path.open("ab+") as file:
                 if file.seek(0, os.SEEK_END):
                     file.seek(-1, os.SEEK_END)
+                    # Keep the record apart from an incomplete line.
                     if file.read(1) != b"\n":
                         line = b"\n" + line
                 file.write(line)
@@ -101,7 +123,13 @@ class Ledger:
 
 
 def is_done(record: Record, job: str, folder: Path) -> bool:
-    """Whether a record says that the job of this hash is done, and its file agrees."""
+    """Return whether a job is complete: its record says so and its output is unchanged.
+
+    Args:
+      record: record of the ledger.
+      job: hash of the job, from `job_hash`.
+      folder: output folder.
+    """
     if record.get("status") != "done" or record.get("job") != job:
         return False
     try:
@@ -112,10 +140,13 @@ def is_done(record: Record, job: str, folder: Path) -> bool:
 
 @contextlib.contextmanager
 def lock_output(folder: Path, shard: Shard) -> Iterator[None]:
-    """Make the folder, and keep other processes off the shard while the block runs.
+    """Create the output folder and lock a shard of it.
+
+    Unfinished files of killed processes are removed if there is only one shard.
 
     Raises:
-      WriteError: another process is at work on it, or divides the jobs otherwise.
+      WriteError: another process holds the shard or uses another number of shards, or the
+        folder cannot be written.
     """
     lock = FileLock(folder / f".jaxstyle-{shard.index}-of-{shard.count}.lock")
     try:
@@ -130,14 +161,14 @@ def lock_output(folder: Path, shard: Shard) -> Iterator[None]:
             lock.acquire(blocking=False)
     except Timeout:
         raise WriteError(
-            f"another process is at work on {folder}; wait for it, or give each process its "
-            "part with --shard 1/2, --shard 2/2, ..."
+            f"another process is writing to {folder}; wait until it ends, or run each process "
+            "with its own `--shard`: 1/2, 2/2, ..."
         ) from None
     except OSError as error:
         raise WriteError(f"cannot write to {folder}: {error.strerror or error}.") from error
     try:
         if shard.count == 1:
-            # Nobody else is at work: what is unfinished was left by a process that was killed.
+            # No other process holds a lock, so these files are left from killed processes.
             for path in folder.rglob(".*.partial"):
                 path.unlink(missing_ok=True)
         yield

@@ -1,4 +1,4 @@
-"""Reading what a job needs, at the sizes at which its group works."""
+"""Input files of jobs, read at the size of their group."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -12,23 +12,23 @@ from jaxstyle.batch.jobs import Job
 from jaxstyle.errors import ImageReadError
 from jaxstyle.io import images
 from jaxstyle.io.inputs import check_proportions, read_mask, read_style
+from jaxstyle.loop.style_cache import FifoCache
 
-# StyleCache kept in memory; a batch mostly has few.
-_KEPT = 16
+_CACHED_STYLES = 16
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A job's inputs in memory.
+class JobInputs:
+    """Input arrays of a job.
 
     Attributes:
-      index: of the job.
-      content: at the shape of its group.
-      styles: the paintings; the same array for every job of the same file.
+      index: index of the job.
+      content: content image, at the size of the group.
+      styles: style images; the same array for all jobs that use the same file.
       shape: height and width of the result.
-      alpha: transparency to return with it.
-      masks: at the shape of the group.
-      start: at the shape of the group.
+      alpha: transparency of the result, `[h, w, 1]`, or `None`.
+      masks: masks at the size of the group, or `None`.
+      start: image to start from, at the size of the group, or `None`.
     """
 
     index: int
@@ -41,57 +41,54 @@ class Picture:
 
 
 class Loader:
-    """Reads jobs, and keeps paintings; callable from several threads."""
+    """Reads the inputs of jobs, and caches style images. Safe to call from several threads."""
 
     def __init__(self, jobs: Sequence[Job]):
         self._jobs = jobs
-        self._styles: dict[tuple[Path, int, float, int], np.ndarray] = {}
+        self._styles: FifoCache[np.ndarray] = FifoCache(_CACHED_STYLES)
         self._lock = threading.Lock()
 
-    def __call__(self, index: int, work: tuple[int, int]) -> Picture:
-        """The inputs of a job, to be worked on at the height and width `work`.
+    def __call__(self, index: int, group_shape: tuple[int, int]) -> JobInputs:
+        """Read the inputs of a job for a group of the height and width `group_shape`.
 
         Raises:
           ImageReadError: a file cannot be read.
-          ValueError: a mask or start does not fit, or a painting is too small.
+          ValueError: a mask or a start does not fit, or a style image is too small.
         """
         job = self._jobs[index]
         content = _read(job.content, lambda path: images.read_image(path, alpha=True))
         shape = pyramid.fit_shape(content.shape, job.config.size)
         content, alpha = content[..., :3], content[..., 3:]
         masks = [_read(path, lambda path: read_mask(path, shape)) for path in job.masks]
-        masks = [images.resize(mask[..., None], work)[..., 0] for mask in masks]
+        masks = [images.resize(mask[..., None], group_shape)[..., 0] for mask in masks]
         start = None
         if job.start is not None:
             start = _read(job.start, images.read_image)
             check_proportions(job.start, start.shape, shape)
-            start = images.resize(start, work)
-        return Picture(
+            start = images.resize(start, group_shape)
+        return JobInputs(
             index=index,
-            content=images.resize(content, work),
-            styles=tuple(self._style(path, job, work) for path in job.styles),
+            content=images.resize(content, group_shape),
+            styles=tuple(self._read_style(path, job, group_shape) for path in job.styles),
             shape=shape,
             alpha=images.resize(alpha, shape) if alpha.size else None,
             masks=np.stack(masks) if masks else None,
             start=start,
         )
 
-    def _style(self, path: Path, job: Job, work: tuple[int, int]) -> np.ndarray:
-        # All its shapes have one long edge, which is what a painting is scaled to.
+    def _read_style(self, path: Path, job: Job, group_shape: tuple[int, int]) -> np.ndarray:
+        # A style image is scaled by the long edge, which all shapes of a size share.
         config = job.config
         key = path, config.size, config.style_scale, pyramid.min_style_side(config)
         with self._lock:
-            if key not in self._styles:
-                style = _read(path, lambda path: read_style(path, work, config))
-                while len(self._styles) >= _KEPT:
-                    self._styles.pop(next(iter(self._styles)))
-                self._styles[key] = style
-            return self._styles[key]
+            return self._styles.get(
+                key, lambda: _read(path, lambda path: read_style(path, group_shape, config))
+            )
 
 
 def _read(path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
     try:
         return read(path)
     except OSError as error:
-        # The file vanished, or its folder was closed to us.
+        # The file has vanished since the scan, or its folder cannot be read any more.
         raise ImageReadError(f"{path} cannot be read: {error.strerror or error}.") from error

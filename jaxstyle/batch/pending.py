@@ -1,4 +1,4 @@
-"""What of a list of jobs is left to do."""
+"""The jobs of a batch that are not done yet."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,14 +15,14 @@ from jaxstyle.io.provenance import FileId, InputIds, input_ids
 
 @dataclass
 class PendingJobs:
-    """What is left of a list of jobs, after what is done and what cannot be read.
+    """A list of jobs, sorted into pending, done, and failed ones.
 
     Attributes:
-      groups: the rest, with indices into the list.
-      inputs: files of a job, by index.
-      hashes: of all that decides what a job's picture is, by index.
-      done: records of what was done before, by index.
-      failed: why a job cannot be done, by index.
+      groups: groups of the pending jobs, as indices into the list.
+      inputs: names and hashes of the input files, by index.
+      hashes: hash of everything that determines a job's result, by index.
+      done: records of the jobs that are done, by index.
+      failed: errors of the jobs that cannot be done, by index.
     """
 
     groups: list[Group] = field(default_factory=list)
@@ -35,30 +35,40 @@ class PendingJobs:
 def scan_jobs(
     jobs: Sequence[Job], folder: Path, weights: FileId, ledger: Ledger, *, overwrite: bool
 ) -> PendingJobs:
-    """What of `jobs` is left to do: reads headers, inputs' hashes and the ledger."""
-    todo, cache, records = PendingJobs(), {}, ledger.read()
+    """Find the jobs that are not done yet.
+
+    Reads the image headers, hashes the input files, and compares both with the ledger.
+
+    Args:
+      jobs: all jobs of this process.
+      folder: output folder of the batch.
+      weights: name and hash of the weights file.
+      ledger: records of earlier runs.
+      overwrite: treat no job as done.
+    """
+    pending, file_hashes, records = PendingJobs(), {}, ledger.read()
     open_jobs = []
     for index, job in enumerate(jobs):
         try:
-            todo.inputs[index] = input_ids(job.inputs, cache)
-            todo.hashes[index] = job_hash(job, todo.inputs[index], weights)
-            known = [
+            pending.inputs[index] = input_ids(job.inputs, file_hashes)
+            pending.hashes[index] = job_hash(job, pending.inputs[index], weights)
+            done = [
                 record
                 for record in records.get(job.output, ())
-                if not overwrite and is_done(record, todo.hashes[index], folder)
+                if not overwrite and is_done(record, pending.hashes[index], folder)
             ]
-            if known:
-                todo.done[index] = known[-1]
+            if done:
+                pending.done[index] = done[-1]
                 continue
-            size = images.read_shape(job.content)
-            pyramid.levels(snap(size, job.config.size), job.config)
-            open_jobs.append((index, job, size))
+            shape = images.read_shape(job.content)
+            pyramid.levels(snap(shape, job.config.size), job.config)
+            open_jobs.append((index, job, shape))
         except OSError as error:
-            why = f"{error.filename or job.content} cannot be read: {error.strerror or error}."
-            todo.failed[index] = ImageReadError(why)
+            reason = f"{error.filename or job.content} cannot be read: {error.strerror or error}."
+            pending.failed[index] = ImageReadError(reason)
         except JaxstyleError as error:
-            todo.failed[index] = error
+            pending.failed[index] = error
         except ValueError as error:
-            todo.failed[index] = ImageReadError(f"{job.content}: {error}")
-    todo.groups = make_groups(open_jobs)
-    return todo
+            pending.failed[index] = ImageReadError(f"{job.content}: {error}")
+    pending.groups = make_groups(open_jobs)
+    return pending

@@ -1,4 +1,4 @@
-"""How a batch is grouped: jobs that one compiled program can do, and how many at once."""
+"""Groups of jobs that share a compiled program, and their batch sizes."""
 
 import math
 from collections.abc import Hashable, Iterable, Sequence
@@ -14,22 +14,33 @@ from jaxstyle.config import StyleConfig
 from jaxstyle.types import Params
 
 MAX_DISTORTION = 0.05
-"""Largest change of a picture's proportions while it is worked on."""
+"""Largest relative change of an image's aspect ratio by `snap`."""
 
-# Multiples that sides are snapped to, if the distortion allows: 32 is the size of a pixel
-# behind five poolings, and what leaves few shapes.
+# Coarse first: it leaves few shapes to compile. 32 is the stride after five poolings.
 _GRIDS = (32, 16, 8, 4, 2)
-# Part of a batch that may be copies, made to fill it up to the group's one size.
-_PADDING = 0.1
-# Where the compiler does not tell a program's memory; halved when memory runs out.
-_LARGEST = 64
+# Largest number of copies that fill the last batch, as a fraction of the group.
+_MAX_COPIES = 0.1
+# For compilers that report no memory use; the run halves it when memory runs out.
+_MAX_BATCH = 64
 
 
 def snap(shape: Sequence[int], size: int) -> tuple[int, int]:
-    """Height and width at which a picture of the shape `shape` is worked on.
+    """Return the height and width at which an image is stylized.
 
-    The long edge is `size`. The short edge is a multiple of the largest of 32, 16, 8, 4 and
-    2 that changes the proportions by no more than `MAX_DISTORTION`, else exact.
+    The short edge is rounded to a multiple of 32, so that images of similar shapes share a
+    program. If this changes the aspect ratio by more than `MAX_DISTORTION`, it is rounded to a
+    multiple of 16, 8, 4, 2 or 1.
+
+    Args:
+      shape: height and width of the image; further entries are ignored.
+      size: long edge of the result.
+
+    Example:
+      341 pixels would keep the aspect ratio; 352 is a multiple of 32:
+
+      >>> from jaxstyle.batch.plan import snap
+      >>> snap((2000, 3000), 512)
+      (352, 512)
     """
     height, width = shape[:2]
     exact = size * min(height, width) / max(height, width)
@@ -44,13 +55,13 @@ def snap(shape: Sequence[int], size: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Group:
-    """Jobs of one shape and one program.
+    """Jobs that share a shape and a program.
 
     Attributes:
-      shape: height and width of the work.
-      config: a configuration of the group; the others differ in numbers alone.
+      shape: height and width at which the images are stylized.
+      config: configuration of the first job; the others have the same static fields.
       jobs: indices of the jobs.
-      batch: number of pictures at once, on all devices together.
+      batch: batch size, summed over all devices.
     """
 
     shape: tuple[int, int]
@@ -60,76 +71,103 @@ class Group:
 
     @property
     def plan(self) -> list[tuple[tuple[int, int], int]]:
-        """Sizes and steps of its levels, with one program each."""
+        """Shape and number of steps of each level; each level is one program."""
         return pyramid.levels(self.shape, self.config)
 
     @property
     def work(self) -> int:
-        """Pixels times steps of all its pictures."""
+        """Work of all jobs, in pixels times steps."""
         return pyramid.work(self.plan) * len(self.jobs)
 
 
 def make_groups(jobs: Iterable[tuple[int, Job, tuple[int, int]]]) -> list[Group]:
-    """Jobs, given with index and size of their photograph, by shape and program."""
-    groups: dict[Hashable, list[int]] = {}
-    seen: dict[Hashable, tuple[tuple[int, int], StyleConfig]] = {}
-    for index, job, size in jobs:
-        shape = snap(size, job.config.size)
+    """Group jobs by shape and program.
+
+    Args:
+      jobs: index of each job, the job, and height and width of its content image.
+    """
+    indices: dict[Hashable, list[int]] = {}
+    first: dict[Hashable, tuple[tuple[int, int], StyleConfig]] = {}
+    for index, job, content_shape in jobs:
+        shape = snap(content_shape, job.config.size)
         program = tuple(job.config.static_key.items())
         key = (shape, program, len(job.styles), bool(job.masks), job.start is not None)
-        groups.setdefault(key, []).append(index)
-        seen.setdefault(key, (shape, job.config))
-    return [Group(*seen[key], tuple(found)) for key, found in groups.items()]
+        indices.setdefault(key, []).append(index)
+        first.setdefault(key, (shape, job.config))
+    return [Group(*first[key], tuple(indices[key])) for key in indices]
 
 
 def batch_size(count: int, limit: int) -> int:
-    """Largest batch of at most `limit` with which few of `count` pictures are worked on twice.
+    """Return the largest batch size whose last batch needs few copies.
 
-    All batches of a group have one size, so that they share a program; the last is
-    filled with copies.
+    All batches of a group have the same size, so that they share a program. Copies of an image
+    fill the last batch, at most a tenth of `count`; their results are discarded.
+
+    Args:
+      count: number of images.
+      limit: largest batch size.
+
+    Example:
+      Batches of 5 would compute 15 images instead of 12:
+
+      >>> from jaxstyle.batch.plan import batch_size
+      >>> batch_size(12, limit=5)
+      4
     """
     sizes = (math.ceil(count / batches) for batches in range(math.ceil(count / limit), count + 1))
-    return next(s for s in sizes if math.ceil(count / s) * s - count <= _PADDING * count)
+    return next(s for s in sizes if math.ceil(count / s) * s - count <= _MAX_COPIES * count)
 
 
 def size_batches(groups: Sequence[Group], params: Params, limit: int | None = None) -> list[Group]:
-    """Groups with their batch sizes: on a CPU a few small pictures, else as many as find room.
+    """Return the groups with their batch sizes set.
+
+    Batches are as large as memory allows; on a CPU they are small, because large batches are
+    not faster there.
 
     Args:
-      groups: from `make_groups`.
+      groups: groups from `make_groups`.
       params: weights from `load_weights`.
-      limit: pictures at once on a device to use instead, where the group is large enough.
+      limit: largest batch size per device; chosen by backend if `None`.
     """
     if limit is not None:
-        room = [limit] * len(groups)
+        limits = [limit] * len(groups)
     elif jax.default_backend() == "cpu":
-        room = [cpu_batch_size(group.shape) for group in groups]
+        limits = [cpu_batch_size(group.shape) for group in groups]
     else:
-        room = [min(_LARGEST, max_batch_size(cost.bytes)) for cost in costs(groups, params)]
+        limits = [min(_MAX_BATCH, max_batch_size(cost.bytes)) for cost in costs(groups, params)]
     devices = jax.local_device_count()
-    # Every device takes as many as the others.
+    # Sharding needs the same number of images on every device.
     sizes = [
-        devices * batch_size(math.ceil(len(group.jobs) / devices), most)
-        for group, most in zip(groups, room, strict=True)
+        devices * batch_size(math.ceil(len(group.jobs) / devices), device_limit)
+        for group, device_limit in zip(groups, limits, strict=True)
     ]
     return [replace(group, batch=size) for group, size in zip(groups, sizes, strict=True)]
 
 
 class Cost(NamedTuple):
-    """What one picture takes: bytes of memory in the loop, and seconds of a step per pixel."""
+    """Cost of one image.
+
+    Attributes:
+      bytes: memory of a step, in bytes.
+      seconds: time per step and pixel, in seconds.
+    """
 
     bytes: int
     seconds: float
 
 
 def costs(groups: Sequence[Group], params: Params) -> list[Cost]:
-    """Cost of a picture of each group.
+    """Estimate the cost of one image of each group.
 
-    One small program per configuration is compiled and timed; the compiler's own analysis
-    of its memory is scaled by pixels.
+    For each configuration a program is compiled and timed on an image of at most 128x128
+    pixels. Its memory, from the compiler's analysis, is scaled by the number of pixels.
+
+    Args:
+      groups: groups from `make_groups`.
+      params: weights from `load_weights`.
     """
     measured: dict[Hashable, tuple[float, float]] = {}
-    found = []
+    estimates = []
     for group in groups:
         key = tuple(group.config.static_key.items())
         if key not in measured:
@@ -137,5 +175,5 @@ def costs(groups: Sequence[Group], params: Params) -> list[Cost]:
             bytes_, seconds = measure_step(params, group.config, (side, side))
             measured[key] = bytes_ / side**2, seconds / side**2
         per_pixel, seconds = measured[key]
-        found.append(Cost(int(per_pixel * math.prod(group.shape)), seconds))
-    return found
+        estimates.append(Cost(int(per_pixel * math.prod(group.shape)), seconds))
+    return estimates

@@ -1,8 +1,8 @@
-"""Doing a batch: decode, paint, encode and record, so that nothing done is ever lost.
+"""Batches: decode, stylize, encode and record, so that no finished work is lost.
 
-Files are read ahead and written behind in threads, while the device works. A picture counts
-as done when its file is safe on the disk and its line is in the ledger; a process that is
-killed at any moment, and started again, goes on with what is missing.
+Files are read ahead and written behind in threads while the device computes. A job is complete
+once its output is fsynced and recorded in the ledger. A process may be killed at any moment; the
+next run continues with the jobs that are missing.
 """
 
 import errno
@@ -21,25 +21,31 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxstyle import __version__, pyramid
 from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.ledger import Ledger, Record, Shard, lock_output
-from jaxstyle.batch.loader import Loader, Picture
-from jaxstyle.batch.pending import scan_jobs
+from jaxstyle.batch.loader import JobInputs, Loader
+from jaxstyle.batch.pending import PendingJobs, scan_jobs
 from jaxstyle.batch.plan import Group, size_batches
-from jaxstyle.batch.reporting import Reporter
-from jaxstyle.errors import DivergedError, ExitCode, JaxstyleError, WriteError, one_line
+from jaxstyle.errors import (
+    DivergedError,
+    ExitCode,
+    JaxstyleError,
+    WriteError,
+    is_out_of_memory,
+    one_line,
+)
 from jaxstyle.host import on_signals, release_memory
 from jaxstyle.io import images
 from jaxstyle.io.atomic import write_bytes
 from jaxstyle.io.provenance import FileId, metadata, provenance
-from jaxstyle.loop.driver import Progress, TransferInputs, paint
+from jaxstyle.loop.driver import Progress, Result, TransferInputs, run_transfer
 from jaxstyle.loop.style_cache import StyleCache
+from jaxstyle.reporting import Reporter, logger
 from jaxstyle.types import Params
 
-# Points of a loss curve that are kept.
-_CURVE = 64
-# Programs of so many groups are kept: each is of a thousand memory maps and more on a CPU,
-# and Linux allows 65 530.
+_CURVE_POINTS = 64
+# Compiled programs are dropped after this many groups: on a CPU each group needs more than a
+# thousand memory maps, and Linux allows 65 530 per process.
 _GROUPS_KEPT = 4
-# What is wrong with one name; any other failure to write would fail every job after it too.
+# Errors that concern one file name. Any other write error would also fail all later jobs.
 _OWN_FAULTS = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EILSEQ)
 
 
@@ -47,14 +53,14 @@ class Batch:
     """One run over a list of jobs.
 
     Args:
-      jobs: checked by `check_jobs`.
-      folder: where outputs and the ledger go.
+      jobs: jobs that `check_jobs` accepts.
+      folder: folder of the outputs and the ledger.
       params: weights from `load_weights`.
-      weights: name and hash of their file.
-      tell: hears what happens.
+      weights: name and hash of the weights file.
+      reporter: receives the progress.
       shard: part of the list to do.
-      batch_size: pictures at once; found out by default.
-      overwrite: do again what is done.
+      batch_size: images at once; chosen by memory by default.
+      overwrite: do all jobs again.
     """
 
     def __init__(
@@ -63,7 +69,7 @@ class Batch:
         folder: Path,
         params: Params,
         weights: FileId,
-        tell: Reporter,
+        reporter: Reporter,
         *,
         shard: Shard,
         batch_size: int | None = None,
@@ -72,30 +78,30 @@ class Batch:
         self.jobs = shard.of(list(jobs))
         self.records: list[Record | None] = [None] * len(self.jobs)
         self._folder, self._params, self._weights = folder, params, weights
-        self._paintings = StyleCache()
-        self._tell, self._shard = tell, shard
-        self._limit, self._overwrite = batch_size, overwrite
+        self._style_cache = StyleCache()
+        self._reporter, self._shard = reporter, shard
+        self._batch_size, self._overwrite = batch_size, overwrite
         self._load = Loader(self.jobs)
         self._ledger, self._lock = Ledger(folder, shard), threading.Lock()
         self._stop: ExitCode | None = None
-        self._fault: WriteError | None = None
+        self._write_error: WriteError | None = None
         self._work = 0.0
 
     def run(self) -> ExitCode:
-        """Do what is left, and say how it ended.
+        """Do the pending jobs.
 
         Raises:
-          WriteError: another process is at work on these jobs, or nothing can be written.
+          WriteError: another process works on these jobs, or nothing can be written.
         """
         with lock_output(self._folder, self._shard), on_signals(self._interrupt):
-            self._todo = scan_jobs(
+            self._pending = scan_jobs(
                 self.jobs, self._folder, self._weights, self._ledger, overwrite=self._overwrite
             )
-            groups = size_batches(self._todo.groups, self._params, self._limit)
-            self._tell.planned(groups, len(self.jobs), len(self._todo.done))
-            for index, record in self._todo.done.items():
+            groups = size_batches(self._pending.groups, self._params, self._batch_size)
+            report_plan(self._reporter, groups, self._pending, len(self.jobs))
+            for index, record in self._pending.done.items():
                 self.records[index] = record
-            for index, error in self._todo.failed.items():
+            for index, error in self._pending.failed.items():
                 self._fail(index, error)
             with ThreadPoolExecutor(2, "decode") as readers, ThreadPoolExecutor(2) as writers:
                 for number, group in enumerate(groups, start=1):
@@ -103,8 +109,8 @@ class Batch:
                         self._run_group(group, readers, writers)
                     if number % _GROUPS_KEPT == 0:
                         jax.clear_caches()
-            if self._fault is not None:
-                raise self._fault
+            if self._write_error is not None:
+                raise self._write_error
         if self._stop is not None:
             return self._stop
         failed = any(record is None or record["status"] != "done" for record in self.records)
@@ -113,172 +119,204 @@ class Batch:
     def _run_group(
         self, group: Group, readers: ThreadPoolExecutor, writers: ThreadPoolExecutor
     ) -> None:
+        height, width = group.shape
+        logger.info("%dx%d: %d images, %d at once", width, height, len(group.jobs), group.batch)
         batches = [
             group.jobs[begin : begin + group.batch]
             for begin in range(0, len(group.jobs), group.batch)
         ]
-        ahead: deque[list[Future]] = deque()
-        behind: deque[Future] = deque()
+        reads: deque[list[Future]] = deque()
+        writes: deque[Future] = deque()
         for number in range(len(batches)):
-            while len(ahead) < 2 and number + len(ahead) < len(batches):
-                following = batches[number + len(ahead)]
-                ahead.append([readers.submit(self._load, i, group.shape) for i in following])
-            pictures = list(self._loaded(batches[number], ahead.popleft()))
+            while len(reads) < 2 and number + len(reads) < len(batches):
+                upcoming = batches[number + len(reads)]
+                reads.append([readers.submit(self._load, i, group.shape) for i in upcoming])
+            inputs = list(self._collect_inputs(batches[number], reads.popleft()))
             if self._stop is not None:
                 break
-            if pictures:
-                for args in self._painted(pictures, group):
-                    behind.append(writers.submit(self._finish, *args))
-            while len(behind) > 2 * group.batch:
-                behind.popleft().result()
-        for future in behind:
+            for finished in self._run_batch(inputs, group):
+                writes.append(writers.submit(self._write, *finished))
+            while len(writes) > 2 * group.batch:
+                writes.popleft().result()
+        for future in writes:
             future.result()
-        for futures in ahead:
+        for futures in reads:
             for future in futures:
                 future.cancel()
 
-    def _loaded(self, indices: Sequence[int], futures: Sequence[Future]) -> Iterator[Picture]:
+    def _collect_inputs(
+        self, indices: Sequence[int], futures: Sequence[Future]
+    ) -> Iterator[JobInputs]:
+        """Yield the inputs that could be read; the other jobs fail."""
         for index, future in zip(indices, futures, strict=True):
             try:
                 yield future.result()
             except (JaxstyleError, ValueError) as error:
                 self._fail(index, error)
 
-    def _painted(
-        self, pictures: list[Picture], group: Group
-    ) -> Iterator[tuple[Picture, np.ndarray, Record]]:
-        """Pictures with their results; on too little memory, half as many at once."""
-        room = group.batch
-        while pictures and self._stop is None:
-            now = pictures[:room]
+    def _run_batch(
+        self, inputs: list[JobInputs], group: Group
+    ) -> Iterator[tuple[JobInputs, np.ndarray, Record]]:
+        """Yield the results; out of memory, run half as many at once."""
+        size, minimum = group.batch, jax.local_device_count()
+        while inputs and self._stop is None:
             try:
-                results = self._paint(now, room, group)
+                results = self._run_images(inputs[:size], size, group)
             except Exception as error:
-                if not ("RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError)):
+                if not is_out_of_memory(error):
                     raise
-                least = jax.local_device_count()
-                if room == least:
-                    why = "out of memory; try a smaller size"
-                    for picture in now:
-                        self._fail(picture.index, JaxstyleError(why))
-                    pictures = pictures[room:]
-                room = max(1, room // 2 // least) * least
-                self._tell.say(f"out of memory: now {room} at once")
+                if size == minimum:
+                    reason = "out of memory; try a smaller size"
+                    for failed in inputs[:size]:
+                        self._fail(failed.index, JaxstyleError(reason))
+                    inputs = inputs[size:]
+                size = max(1, size // 2 // minimum) * minimum
+                self._reporter.note(f"out of memory: now {size} at once")
                 continue
             yield from results
-            pictures = pictures[room:]
+            inputs = inputs[size:]
 
-    def _paint(
-        self, pictures: list[Picture], room: int, group: Group
-    ) -> list[tuple[Picture, np.ndarray, Record]]:
-        began, before = time.perf_counter(), self._work
-        # Copies fill up the group's one size; they are not looked at.
-        filled = pictures + [pictures[-1]] * (room - len(pictures))
+    def _run_images(
+        self, inputs: list[JobInputs], size: int, group: Group
+    ) -> list[tuple[JobInputs, np.ndarray, Record]]:
+        """Stylize up to `size` images in one program."""
+        began, work_before = time.perf_counter(), self._work
 
         def callback(progress: Progress) -> bool:
             release_memory()
-            self._work = before + pyramid.work(group.plan, progress.step) * len(pictures)
-            self._tell.stepped(self._work, float(np.mean(progress.loss)))
+            self._work = work_before + pyramid.work(group.plan, progress.step) * len(inputs)
+            loss = float(np.mean(progress.loss))
+            self._reporter.progress(self._work, f"loss {loss:.4g}", loss=loss)
             return self._stop is not None
 
-        subjects = [
-            TransferInputs(p.content, p.styles, self.jobs[p.index].config, None, p.start, p.masks)
-            for p in filled
-        ]
-        # One alone is what `stylize` makes, to the last bit.
-        result = paint(
+        # All batches of a group have one size; copies fill up the last one and are discarded.
+        filled = inputs + [inputs[-1]] * (size - len(inputs))
+        result = run_transfer(
             self._params,
-            subjects,
+            [
+                TransferInputs(
+                    i.content, i.styles, self.jobs[i.index].config, None, i.start, i.masks
+                )
+                for i in filled
+            ],
             callback,
             shape=group.shape,
-            batched=room > 1,
-            sharding=_over_devices(),
-            paintings=self._paintings,
+            # Without `vmap` a single image equals that of `stylize` to the last bit.
+            batched=size > 1,
+            sharding=_all_devices(),
+            style_cache=self._style_cache,
         )
         if self._stop is not None:
             return []
-        if room == 1:
+        if size == 1:
             result = jax.tree.map(lambda leaf: leaf[None], result)
-        seconds = (time.perf_counter() - began) / len(pictures)
-        made = []
-        for i, picture in enumerate(pictures):
-            loss, finite = np.asarray(result.trace.loss[i]), bool(result.trace.finite[i, -1])
-            if not finite:
-                self._fail(
-                    picture.index,
-                    DivergedError("the loss left the finite numbers; lower the learning rate."),
-                )
+        seconds = (time.perf_counter() - began) / len(inputs)
+        finished = []
+        for i, item in enumerate(inputs):
+            if not bool(result.trace.finite[i, -1]):
+                reason = "the loss is not finite any more; lower the learning rate."
+                self._fail(item.index, DivergedError(reason))
                 continue
-            terms = {name: float(values[i, -1]) for name, values in result.trace.terms.items()}
-            told = {
-                "seconds": round(seconds, 3),
-                "steps": len(loss),
-                "loss": float(loss[-1]),
-                "terms": terms,
-                "curve": [float(f"{x:.4g}") for x in loss[:: max(1, len(loss) // _CURVE)]],
-            }
-            made.append((picture, np.asarray(result.image[i]), told))
-        return made
+            finished.append((item, np.asarray(result.image[i]), _summarize(result, i, seconds)))
+        return finished
 
-    def _finish(self, picture: Picture, image: np.ndarray, made: Record) -> None:
+    def _write(self, inputs: JobInputs, image: np.ndarray, summary: Record) -> None:
         """Write a result, then its record."""
-        job = self.jobs[picture.index]
+        job = self.jobs[inputs.index]
         output = self._folder / job.output
         try:
-            pixels = images.resize(image, picture.shape)
-            if picture.alpha is not None:
-                pixels = np.concatenate([pixels, picture.alpha], axis=-1)
-            images.check_format(output, picture.shape)
-            inputs = self._todo.inputs[picture.index]
-            text = metadata(provenance("batch", job.config, inputs, self._weights))
+            pixels = images.resize(image, inputs.shape)
+            if inputs.alpha is not None:
+                pixels = np.concatenate([pixels, inputs.alpha], axis=-1)
+            images.check_format(output, inputs.shape)
+            input_ids = self._pending.inputs[inputs.index]
+            text = metadata(provenance("batch", job.config, input_ids, self._weights))
             data = images.encode_image(pixels, images.FORMATS[output.suffix.lower()], metadata=text)
             write_bytes(output, data, parents=True)
         except WriteError as error:
-            self._fail(picture.index, error)
+            self._fail(inputs.index, error)
             return
-        height, width = picture.shape
+        height, width = inputs.shape
         sha256 = hashlib.sha256(data).hexdigest()
-        extra = {"width": width, "height": height, "output_sha256": sha256}
-        self._record(picture.index, {"status": "done", **extra, **made})
+        output_fields = {"width": width, "height": height, "output_sha256": sha256}
+        self._record(inputs.index, {"status": "done", **output_fields, **summary})
 
     def _fail(self, index: int, error: Exception) -> None:
         self._record(index, {"status": "failed", "error": one_line(error)})
         if not isinstance(error, WriteError) or not isinstance(error.__cause__, OSError):
             return
         if error.__cause__.errno not in _OWN_FAULTS:
-            self._halt(error)
+            self._abort(error)
 
     def _record(self, index: int, outcome: Record) -> None:
         job = self.jobs[index]
         unread = {"content": [{"file": job.content.name}]}
         record = {
             "output": job.output,
-            "job": self._todo.hashes.get(index),
+            "job": self._pending.hashes.get(index),
             **outcome,
-            "inputs": self._todo.inputs.get(index, unread),
+            "inputs": self._pending.inputs.get(index, unread),
             "jaxstyle": __version__,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
+        failed = record["status"] != "done"
+        fields = {name: value for name, value in record.items() if name != "curve"}
         with self._lock:
             self.records[index] = record
             try:
                 self._ledger.append(record)
             except WriteError as error:
-                self._halt(error)
-            self._tell.finished(record)
+                self._abort(error)
+            self._reporter.item(_describe(record), failed=failed, **fields)
 
-    def _halt(self, error: WriteError) -> None:
-        """Stop: what cannot be kept need not be made."""
+    def _abort(self, error: WriteError) -> None:
+        """Stop the batch: further results could not be kept."""
         if self._stop is None:
-            self._stop, self._fault = ExitCode.CANNOT_WRITE, error
+            self._stop, self._write_error = ExitCode.CANNOT_WRITE, error
 
     def _interrupt(self) -> None:
         self._stop = self._stop or ExitCode.INTERRUPTED
 
 
-def _over_devices() -> NamedSharding | None:
-    """Pictures laid over all devices of this process, if there are several."""
-    devices = np.array(jax.local_devices())
-    return (
-        NamedSharding(Mesh(devices, "batch"), PartitionSpec("batch")) if devices.size > 1 else None
+def report_plan(
+    reporter: Reporter, groups: Sequence[Group], pending: PendingJobs, num_jobs: int
+) -> None:
+    """Report the groups of a batch and the work ahead."""
+    done = len(pending.done)
+    num_pending = sum(len(group.jobs) for group in groups)
+    programs = sum(len(group.plan) for group in groups)
+    done_before = f", {done} done before" if done else ""
+    reporter.plan(
+        float(sum(group.work for group in groups)),
+        f"{num_jobs} jobs{done_before}, {num_pending} to do in {len(groups)} shapes "
+        f"({programs} programs to compile)",
+        items=num_jobs,
+        done=done,
+        groups=[{"shape": g.shape, "jobs": len(g.jobs), "batch": g.batch} for g in groups],
     )
+
+
+def _describe(record: Record) -> str:
+    if record["status"] != "done":
+        return f"failed: {record['output']}: {record['error']}"
+    return f"{record['output']}  loss {record['loss']:.4g}  {record['seconds']:.1f} s"
+
+
+def _summarize(result: Result, i: int, seconds: float) -> Record:
+    """Return the fields of image `i`'s record that tell how it was made."""
+    loss = np.asarray(result.trace.loss[i])
+    return {
+        "seconds": round(seconds, 3),
+        "steps": len(loss),
+        "loss": float(loss[-1]),
+        "terms": {name: float(values[i, -1]) for name, values in result.trace.terms.items()},
+        "curve": [float(f"{x:.4g}") for x in loss[:: max(1, len(loss) // _CURVE_POINTS)]],
+    }
+
+
+def _all_devices() -> NamedSharding | None:
+    """Return a sharding of the images over all devices of this process, if there are several."""
+    devices = np.array(jax.local_devices())
+    if devices.size == 1:
+        return None
+    return NamedSharding(Mesh(devices, "batch"), PartitionSpec("batch"))

@@ -1,6 +1,6 @@
-"""The command line: parse, call, say what happened, return an exit code.
+"""The command line: parse the arguments, run the command, return an exit code.
 
-Nothing heavy is imported before a command runs: `--help` and `--version` answer at once.
+Importing this module does not import JAX, so that `--help` and `--version` are fast.
 """
 
 import os
@@ -8,12 +8,16 @@ import sys
 from collections.abc import Sequence
 
 from jaxstyle.cli.parser import make_parser
-from jaxstyle.errors import ExitCode, JaxstyleError, one_line
+from jaxstyle.errors import ExitCode, JaxstyleError, is_out_of_memory, one_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line `argv` (without the program's name); the exit code is returned."""
-    # The compiler's own log speaks of its cache and its host, not to users.
+    """Run a command line and return its exit code.
+
+    Args:
+      argv: arguments without the program's name; those of the process by default.
+    """
+    # XLA's own log is about its compilation cache and the host, not for users.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         args = make_parser().parse_args(argv)
@@ -27,13 +31,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted.", ExitCode.INTERRUPTED)
     except BrokenPipeError:
-        # Who reads stdout has gone; at exit Python would try to flush it once more.
+        # Python would flush stdout once more at exit, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(ExitCode.CANNOT_WRITE)
     except Exception as error:
         if os.environ.get("JAXSTYLE_DEBUG"):
             raise
-        if "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError):
+        if is_out_of_memory(error):
             return _fail("out of memory; try a smaller --size.", ExitCode.UNEXPECTED)
         text = f"{type(error).__name__}: {error} (JAXSTYLE_DEBUG=1 shows where)"
         return _fail(text, ExitCode.UNEXPECTED)

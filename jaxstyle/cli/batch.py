@@ -1,98 +1,125 @@
 """`jaxstyle batch`, once its jobs are known: plan or run, then report."""
 
-import argparse
-import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from jaxstyle.analysis.cost import available_bytes
 from jaxstyle.batch.jobs import Job
-from jaxstyle.batch.ledger import Ledger, Shard
+from jaxstyle.batch.ledger import Ledger, Record, Shard
 from jaxstyle.batch.pending import scan_jobs
 from jaxstyle.batch.plan import costs, size_batches
 from jaxstyle.batch.report import write_report
-from jaxstyle.batch.reporting import Events, make_reporter, plan_line
-from jaxstyle.batch.run import Batch
+from jaxstyle.batch.run import Batch, report_plan
+from jaxstyle.cli.context import Options, RunContext
 from jaxstyle.errors import ExitCode, WriteError
-from jaxstyle.host import enable_compilation_cache
-from jaxstyle.io import weights
-from jaxstyle.io.provenance import FileId, file_id
-from jaxstyle.types import Params
+from jaxstyle.reporting import Reporter
+
+_MAX_ERRORS_SHOWN = 20
 
 
-def run_batch(args: argparse.Namespace, jobs: Sequence[Job], shard: Shard) -> ExitCode:
-    """Do the jobs that are not done, or with `--dry-run` say what they are.
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions(Options):
+    """Options of `jaxstyle batch` besides its jobs.
+
+    Attributes:
+      output: folder of the outputs.
+      shard: part of the jobs to do, as `i/n`.
+      batch_size: images at once on a device, or `None` to choose by memory.
+      overwrite: do all jobs again.
+      dry_run: show the plan and do nothing.
+      write_report: whether to write `report.html` and contact sheets.
+    """
+
+    output: Path
+    shard: str = "1/1"
+    batch_size: int | None = None
+    overwrite: bool = False
+    dry_run: bool = False
+    write_report: bool = True
+
+
+def run_batch(options: BatchOptions, jobs: Sequence[Job]) -> ExitCode:
+    """Do the jobs that are not done yet, or show the plan.
 
     Raises:
-      WriteError: the folder cannot be written, or another process is at work on it.
+      WriteError: the folder cannot be written, or another process works on it.
     """
-    folder: Path = args.output
+    folder, shard = options.output, Shard.parse(options.shard)
     if folder.exists() and not folder.is_dir():
         raise WriteError(f"cannot write to {folder}: it is a file; name a folder.")
-    enable_compilation_cache()
-    guessed = any(job.config.init == "adain" for job in jobs)
-    params = weights.load_weights(args.weights, decoder=guessed)
-    weights_id = file_id(weights.weights_path(args.weights))
-    if args.dry_run:
-        return _show_plan(args, shard.of(list(jobs)), folder, params, weights_id, shard)
-    with make_reporter(args.log_format, quiet=args.quiet) as tell:
+    with options.reporter() as reporter:
+        needs_decoder = any(job.config.init == "adain" for job in jobs)
+        context = RunContext.load(options, decoder=needs_decoder)
+        if options.dry_run:
+            return _show_plan(options, shard.of(list(jobs)), shard, context, reporter)
         batch = Batch(
             jobs,
             folder,
-            params,
-            weights_id,
-            tell,
+            context.params,
+            context.weights_id,
+            reporter,
             shard=shard,
-            batch_size=args.batch_size,
-            overwrite=args.overwrite,
+            batch_size=options.batch_size,
+            overwrite=options.overwrite,
         )
         code = batch.run()
-    known = [record for record in batch.records if record is not None]
-    if args.report:
-        write_report(folder, shard, batch.jobs, known)
-    if not args.quiet and args.log_format == "text":
-        print(_summary(folder, known, len(batch.jobs)), file=sys.stderr)
+        records = [record for record in batch.records if record is not None]
+        if options.write_report:
+            write_report(folder, shard, batch.jobs, records)
+        failed = [record for record in records if record["status"] != "done"]
+        done = len(records) - len(failed)
+        reporter.result(
+            _summarize(folder, len(batch.jobs), done, failed),
+            jobs=len(batch.jobs),
+            done=done,
+            failed=len(failed),
+        )
     return code
 
 
-def _summary(folder: Path, records: Sequence[dict[str, Any]], jobs: int) -> str:
-    failed = [record for record in records if record["status"] != "done"]
-    done = len(records) - len(failed)
-    lines = [f"{folder}: {done} of {jobs} pictures done, {len(failed)} failed"]
-    lines += [f"  {record['output']}: {record['error']}" for record in failed[:20]]
-    if len(failed) > 20:
-        lines.append(f"  ... and {len(failed) - 20} more, see report.html and jobs.jsonl")
+def _summarize(folder: Path, jobs: int, done: int, failed: Sequence[Record]) -> str:
+    lines = [f"{folder}: {done} of {jobs} images done, {len(failed)} failed"]
+    lines += [f"  {record['output']}: {record['error']}" for record in failed[:_MAX_ERRORS_SHOWN]]
+    if len(failed) > _MAX_ERRORS_SHOWN:
+        more = len(failed) - _MAX_ERRORS_SHOWN
+        lines.append(f"  ... and {more} more, see report.html and jobs.jsonl")
     return "\n".join(lines)
 
 
 def _show_plan(
-    args: argparse.Namespace,
+    options: BatchOptions,
     jobs: Sequence[Job],
-    folder: Path,
-    params: Params,
-    weights_id: FileId,
     shard: Shard,
+    context: RunContext,
+    reporter: Reporter,
 ) -> ExitCode:
-    todo = scan_jobs(jobs, folder, weights_id, Ledger(folder, shard), overwrite=args.overwrite)
-    groups = size_batches(todo.groups, params, args.batch_size)
-    events = Events() if args.log_format == "json" else None
-    say = print if events is None else events.say
-    if events is None:
-        say(plan_line(groups, len(jobs), len(todo.done)))
-    else:
-        events.planned(groups, len(jobs), len(todo.done))
+    """Print the groups of a batch with their memory and time."""
+    ledger = Ledger(options.output, shard)
+    pending = scan_jobs(
+        jobs, options.output, context.weights_id, ledger, overwrite=options.overwrite
+    )
+    groups = size_batches(pending.groups, context.params, options.batch_size)
+    report_plan(reporter, groups, pending, len(jobs))
     seconds = 0.0
-    for group, cost in zip(groups, costs(groups, params), strict=True):
+    for group, cost in zip(groups, costs(groups, context.params), strict=True):
         seconds += cost.seconds * group.work
         height, width = group.shape
-        say(
-            f"  {width}x{height}: {len(group.jobs)} pictures, {group.batch} at once, "
-            f"{group.batch * cost.bytes / 2**30:.2f} GiB of {available_bytes() / 2**30:.0f}"
+        peak = group.batch * cost.bytes
+        reporter.row(
+            f"  {width}x{height}: {len(group.jobs)} images, {group.batch} at once, "
+            f"{peak / 2**30:.2f} GiB of {available_bytes() / 2**30:.0f}",
+            shape=group.shape,
+            jobs=len(group.jobs),
+            batch=group.batch,
+            bytes=peak,
         )
-    say(f"about {seconds / 60:.0f} min on {jax.devices()[0].device_kind}")
-    for index, error in todo.failed.items():
-        say(f"  {jobs[index].output}: {error}")
-    return ExitCode.SOME_JOBS_FAILED if todo.failed else ExitCode.OK
+    device = jax.devices()[0].device_kind
+    reporter.row(f"about {seconds / 60:.0f} min on {device}", seconds=seconds, device=device)
+    for index, error in pending.failed.items():
+        reporter.row(
+            f"  {jobs[index].output}: {error}", output=jobs[index].output, error=str(error)
+        )
+    return ExitCode.SOME_JOBS_FAILED if pending.failed else ExitCode.OK

@@ -1,4 +1,4 @@
-"""Flags made from the fields of `StyleConfig`, so that a default is written once."""
+"""Flags made from the fields of `StyleConfig`, and types of flag values."""
 
 import argparse
 import dataclasses
@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from jaxstyle.config import Layers, StyleConfig
-from jaxstyle.options import Init
+from jaxstyle.options import Init, LogFormat
 from jaxstyle.presets import PRESETS
 
 
 def add_options(
     parser: argparse.ArgumentParser, *, without: Sequence[str] = (), **defaults: Any
 ) -> None:
-    """A flag for every field of `StyleConfig`, and `--preset`.
+    """Add `--preset`, `--weights`, and a flag for each field of `StyleConfig`.
 
     Args:
-      parser: of the command.
-      without: fields of `StyleConfig` that mean nothing to the command, or `preset`.
-      defaults: fields that have another default there.
+      parser: parser of the command.
+      without: fields of `StyleConfig` that the command does not use, or `preset`.
+      defaults: fields that have another default in this command.
     """
     if "preset" not in without:
         parser.add_argument(
@@ -28,32 +28,49 @@ def add_options(
     parser.add_argument(
         "--weights", type=Path, metavar="FILE", help="VGG19 to use instead of the embedded one"
     )
-    options = parser.add_argument_group(
-        "painting",
-        None
-        if "preset" in without
-        else "Defaults are those of the preset `default`; other presets have their own.",
-    )
-    for field in dataclasses.fields(StyleConfig):
-        if field.name not in without:
-            _add_field(options, field, defaults.get(field.name, field.default))
+    note = "Defaults are those of the preset `default`; other presets have their own."
+    basic = parser.add_argument_group("style transfer", None if "preset" in without else note)
+    fields = [field for field in dataclasses.fields(StyleConfig) if field.name not in without]
+    for field in fields:
+        if not field.metadata["expert"]:
+            _add_field(basic, field, defaults.get(field.name, field.default))
+    expert_fields = [field for field in fields if field.metadata["expert"]]
+    if expert_fields:
+        expert = parser.add_argument_group("expert options", "Most users never need these.")
+        for field in expert_fields:
+            _add_field(expert, field, defaults.get(field.name, field.default))
     parser.set_defaults(**defaults)
 
 
 def add_init(parser: argparse.ArgumentParser) -> None:
-    """`--init`, which takes a file beside the field's words."""
+    """Add `--init`, which takes a file as well as the values of the field."""
+    (field,) = (field for field in dataclasses.fields(StyleConfig) if field.name == "init")
     parser.add_argument(
         "--init",
         default=argparse.SUPPRESS,
         metavar="|".join((*get_args(Init), "FILE")),
-        help="where to start: the photograph, a first guess in one pass (AdaIN), white noise, "
-        "noise with the style's colors, mid-gray, or a picture of your own, shrunk to the coarsest "
-        "size (default: content)",
+        help=f"{field.metadata['help']}; or an image file, resampled to the first level "
+        f"(default: {field.default})",
+    )
+
+
+def add_logging(parser: argparse.ArgumentParser) -> None:
+    """Add `--quiet`, `--verbose` and `--log-format`."""
+    level = parser.add_mutually_exclusive_group()
+    level.add_argument("-q", "--quiet", action="store_true", help="print errors only")
+    level.add_argument(
+        "-v", "--verbose", action="store_true", help="print details: weights, devices, levels"
+    )
+    parser.add_argument(
+        "--log-format",
+        choices=get_args(LogFormat),
+        default="text",
+        help="json: one JSON object per event, on stdout (default: text)",
     )
 
 
 def seconds(text: str) -> float:
-    """Number of seconds, at least 0."""
+    """Parse a number of seconds, at least 0."""
     try:
         seconds = float(text)
     except ValueError:
@@ -64,19 +81,19 @@ def seconds(text: str) -> float:
 
 
 def positive(text: str) -> int:
-    """Whole number from 1 on."""
+    """Parse a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
-    """Whole numbers from 1 on, between commas."""
+    """Parse comma-separated whole numbers of at least 1."""
     return tuple(map(positive, text.split(",")))
 
 
 def numbers(text: str) -> tuple[float, ...]:
-    """Numbers between commas."""
+    """Parse comma-separated numbers."""
     try:
         return tuple(float(item) for item in text.split(","))
     except ValueError:
@@ -85,8 +102,12 @@ def numbers(text: str) -> tuple[float, ...]:
 
 def _add_field(group: Any, field: dataclasses.Field, default: Any) -> None:
     flag = "--" + field.name.replace("_", "-")
-    text = f"{field.metadata['help']} (default: {_shown(field.type, default)})".replace("%", "%%")
-    keywords: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS, "help": text}
+    text = f"{field.metadata['help']} (default: {_format(field.type, default)})"
+    keywords: dict[str, Any] = {
+        "dest": field.name,
+        "default": argparse.SUPPRESS,
+        "help": text.replace("%", "%%"),
+    }
     if isinstance(field.default, bool):
         group.add_argument(flag, action=argparse.BooleanOptionalAction, **keywords)
     elif choices := get_args(field.type) if isinstance(field.default, str) else ():
@@ -101,8 +122,8 @@ def _metavar(field: dataclasses.Field) -> str:
     return "N,..." if get_origin(field.type) is tuple else "N"
 
 
-def _shown(kind: Any, value: Any) -> str:
-    """Default of a field as it would be typed."""
+def _format(kind: Any, value: Any) -> str:
+    """Format the default of a field as a user would type it."""
     if kind is Layers:
         return ",".join(name if w == 1 else f"{name}={w:g}" for name, w in value)
     if isinstance(value, tuple):

@@ -1,11 +1,10 @@
-"""`jaxstyle layers` and `jaxstyle score`: looking at layers, and at what came of them."""
+"""The commands `jaxstyle layers` and `jaxstyle score`."""
 
-import argparse
 import dataclasses
 import json
-import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,127 +23,183 @@ from jaxstyle.analysis.layer_study import (
     share_program,
     sweep,
 )
-from jaxstyle.cli.run_job import check_outputs
+from jaxstyle.cli.context import Options, RunContext
+from jaxstyle.cli.run_job import STDOUT, ImageOptions, check_outputs
 from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.errors import ExitCode
-from jaxstyle.host import enable_compilation_cache, on_signals
-from jaxstyle.io import images, weights
+from jaxstyle.host import on_signals
+from jaxstyle.io import images
 from jaxstyle.io.atomic import write_bytes
 from jaxstyle.io.inputs import check_proportions, read_style
-from jaxstyle.io.provenance import file_id, input_ids, metadata, provenance
+from jaxstyle.io.provenance import metadata
+from jaxstyle.reporting import Reporter
 from jaxstyle.types import Params
 
 _SCORE_SIZE = 512
-"""Long edge at which larger pictures are scored, unless told otherwise."""
+"""Default limit of the long edge at which results are scored."""
+
+Cell = tuple[np.ndarray, str]
+"""An image and its caption."""
 
 
-def layers(args: argparse.Namespace, config: StyleConfig) -> ExitCode:
-    """Paint a study and write it as one picture; interrupted, what there is of it.
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions(ImageOptions):
+    """Options of `jaxstyle layers`.
+
+    Attributes:
+      content: file of the content image.
+      style: file of the style image.
+      set: style layers to compare, as typed; empty for the default sets.
+      style_weights: style weights to compare.
+      reconstructions: whether to show reconstructions from single layers.
+      batch_size: images at once, or `None` to choose by memory.
+    """
+
+    content: Path
+    style: Path
+    set: Sequence[str] = ()
+    style_weights: tuple[float, ...] = ()
+    reconstructions: bool = True
+    batch_size: int | None = None
+
+
+def layers(options: StudyOptions, config: StyleConfig) -> ExitCode:
+    """Run a layer study and write it as one image; after an interrupt, the part that is done.
 
     Raises:
-      ValueError: a set or a weight is none.
-      WriteError: the picture cannot be written.
+      ValueError: a set of layers or a weight is not valid.
+      WriteError: an output cannot be written.
     """
-    inputs = {"content": [args.content], "style": [args.style]}
-    if str(args.output) == "-":
+    inputs = {"content": [options.content], "style": [options.style]}
+    if options.output == STDOUT:
         raise ValueError("`--output` needs a file to write to, not stdout.")
-    check_outputs(args, inputs)
-    sets = [_one_set(config, text) for text in args.set]
-    if not sets:
-        own: Any = config.style_layers
-        sets = [*(dict.fromkeys(names, 1.0) for names in STYLE_SETS), dict(own)]
-    heads, rows = [], sweep(config, sets, args.style_weights)
-    content = _read_content(args.content, config.size)
-    style = read_style(args.style, content.shape[:2], config)
-    if args.reconstructions:
-        heads = [(content, args.content.name), (style, args.style.name)]
-        rows = [*reconstructions(config), *rows]
-    # In place of pictures to come, and, as wide as they will be, of their scores.
-    blank, unknown = np.ones_like(content), metrics.Scores(*jnp.zeros(len(metrics.MEANINGS)))
-    scored = [[(blank, _text(panel, unknown)) for panel in row] for row in rows]
-    images.check_picture(args.output, _grid(heads, scored).shape[:2])
-    cells = [[(blank, panel.label) for panel in row] for row in rows]
-    enable_compilation_cache()
-    weights_id = file_id(weights.weights_path(args.weights))
-    origin = provenance(args.command, config, input_ids(inputs), weights_id)
-    origin |= {"sets": sets, "style_weights": args.style_weights}
-    params = weights.load_weights(args.weights, decoder=config.init == "adain")
-    places = [(i, j) for i, row in enumerate(rows) for j in range(len(row))]
-    panels = [rows[i][j] for i, j in places]
-    at_once = args.batch_size
-    if at_once is None:
-        at_once = _at_once(params, content.shape[:2], panels)
-    painted = render_panels(params, content, style, panels, at_once=at_once)
-    found, done, stopped = [], 0, threading.Event()
-    with on_signals(stopped.set):
-        for done, ((i, j), (image, scores)) in enumerate(zip(places, painted, strict=True), 1):
-            cells[i][j] = image, _text(rows[i][j], scores)
-            if scores is not None:
-                label = rows[i][j].label.replace("\n", ", ")
-                found.append({"label": label, **jax.tree.map(float, scores._asdict())})
-            if sys.stderr.isatty() and not args.quiet:
-                end = "\n" if done == len(panels) or stopped.is_set() else ""
-                print(f"\r{done} of {len(panels)} pictures", end=end, file=sys.stderr, flush=True)
-            if stopped.is_set():
-                break
-    images.write_image(args.output, _grid(heads, cells), metadata=metadata(origin))
-    if args.report is not None:
-        report = {**origin, "complete": done == len(panels), "scores": found}
-        write_bytes(args.report, (json.dumps(report, indent=2) + "\n").encode())
-    if not args.quiet:
-        print(f"{args.output}: {done} of {len(panels)} pictures", file=sys.stderr)
-    return ExitCode.OK if done == len(panels) else ExitCode.INTERRUPTED
+    check_outputs(options, inputs)
+    sets = _parse_sets(options.set, config)
+    content = _read_content(options.content, config.size)
+    style = read_style(options.style, content.shape[:2], config)
+    sheet = _Sheet(sweep(config, sets, options.style_weights), content)
+    if options.reconstructions:
+        sheet.add_reconstructions(
+            config, (content, options.content.name), (style, options.style.name)
+        )
+    images.check_picture(options.output, sheet.draw_largest().shape[:2])
+    with options.reporter() as reporter:
+        context = RunContext.load(options, decoder=config.init == "adain")
+        record = context.provenance(config, inputs)
+        record |= {"sets": sets, "style_weights": options.style_weights}
+        batch_size = options.batch_size or _choose_batch_size(
+            context.params, content.shape[:2], sheet.panels
+        )
+        rendered = render_panels(
+            context.params, content, style, sheet.panels, batch_size=batch_size
+        )
+        done = sheet.fill(rendered, reporter)
+        complete = done == len(sheet.panels)
+        images.write_image(options.output, sheet.draw(), metadata=metadata(record))
+        if options.report is not None:
+            report = {**record, "complete": complete, "scores": sheet.scores}
+            write_bytes(options.report, (json.dumps(report, indent=2) + "\n").encode())
+        reporter.result(
+            f"{options.output}: {done} of {len(sheet.panels)} images",
+            output=str(options.output),
+            images=done,
+            complete=complete,
+        )
+    return ExitCode.OK if complete else ExitCode.INTERRUPTED
 
 
-def _text(panel: Panel, scores: metrics.Scores | None) -> str:
+class _Sheet:
+    """The grid of a study: rows of panels, the first of which may start with an input image.
+
+    Attributes:
+      panels: all panels, row by row.
+      scores: scores of the finished panels, for the report.
+    """
+
+    def __init__(self, rows: Sequence[Sequence[Panel]], content: np.ndarray):
+        self._rows, self._heads = [list(row) for row in rows], []
+        self._blank = np.ones_like(content)
+        self._cells: dict[int, Cell] = {}
+        self.scores: list[dict[str, Any]] = []
+
+    def add_reconstructions(self, config: StyleConfig, *heads: Cell) -> None:
+        """Add the rows of reconstructions at the top, each with its input image."""
+        self._rows = [*map(list, reconstructions(config)), *self._rows]
+        self._heads = list(heads)
+
+    @property
+    def panels(self) -> list[Panel]:
+        return [panel for row in self._rows for panel in row]
+
+    def fill(
+        self,
+        rendered: Iterator[tuple[np.ndarray, metrics.Scores | None]],
+        reporter: Reporter,
+    ) -> int:
+        """Take the rendered panels until all are done or a signal arrives; return their number."""
+        panels, stopped = self.panels, threading.Event()
+        reporter.plan(float(len(panels)))
+        with on_signals(stopped.set):
+            for index, (image, scores) in enumerate(rendered):
+                panel = panels[index]
+                self._cells[index] = image, _caption(panel, scores)
+                if scores is not None:
+                    label = panel.label.replace("\n", ", ")
+                    self.scores.append({"label": label, **jax.tree.map(float, scores._asdict())})
+                done = index + 1
+                reporter.progress(float(done), f"{done} of {len(panels)} images")
+                if stopped.is_set():
+                    break
+        return len(self._cells)
+
+    def draw(self) -> np.ndarray:
+        """Draw the sheet, with blank images for panels that are not done."""
+        return self._draw([(self._blank, panel.label) for panel in self.panels])
+
+    def draw_largest(self) -> np.ndarray:
+        """Draw the sheet with all captions at their full length, to know its size."""
+        scores = metrics.Scores(*jnp.zeros(len(metrics.MEANINGS)))
+        return self._draw([(self._blank, _caption(panel, scores)) for panel in self.panels])
+
+    def _draw(self, cells: list[Cell]) -> np.ndarray:
+        rows, index = [], 0
+        for number, row in enumerate(self._rows):
+            last = index + len(row)
+            head = self._heads[number : number + 1]
+            rows.append([*head, *(self._cells.get(i, cells[i]) for i in range(index, last))])
+            index = last
+        return draw_grid(rows)
+
+
+def _caption(panel: Panel, scores: metrics.Scores | None) -> str:
     if scores is None or not panel.scored:
         return panel.label
     return f"{panel.label}: content {scores.content:.2f}, style {scores.style:.2f}"
 
 
-def _grid(
-    heads: Sequence[tuple[np.ndarray, str]], cells: Sequence[Sequence[tuple[np.ndarray, str]]]
-) -> np.ndarray:
-    """The picture of a study: rows of cells, the first of which have heads."""
-    first = [[head, *row] for head, row in zip(heads, cells, strict=False)]
-    return draw_grid([*first, *cells[len(first) :]])
-
-
-def _at_once(params: Params, shape: tuple[int, int], panels: Sequence[Panel]) -> int:
-    """Pictures to paint in one program: on a CPU a few small ones, else as many as find room."""
+def _choose_batch_size(params: Params, shape: tuple[int, int], panels: Sequence[Panel]) -> int:
+    """Choose how many panels to render at once: a few on a CPU, else as many as memory allows."""
     if jax.default_backend() == "cpu":
         return cpu_batch_size(shape)
     config = share_program([panel.config for panel in panels])[0]
     return max_batch_size(estimate_cost(params, shape, config, pixel_seconds=0).bytes)
 
 
-def score(args: argparse.Namespace) -> ExitCode:
-    """Print the scores of a picture.
-
-    Raises:
-      ValueError: the picture is too small, or of other proportions than the photograph.
-    """
-    image = images.read_image(args.image)
-    size = args.size or min(max(image.shape[:2]), _SCORE_SIZE)
-    content = _read_content(args.content, size)
-    height, width = content.shape[:2]
-    check_proportions(args.image, image.shape, (height, width))
-    style = images.read_image(args.style, size, enlarge=False)
-    enable_compilation_cache()
-    params = weights.load_weights(args.weights)
-    found = jax.jit(metrics.score)(params, content, style, images.resize(image, (height, width)))
-    for name, value in found._asdict().items():
-        print(f"{name:10} {value:.4f}  {metrics.MEANINGS[name]}")
-    return ExitCode.OK
+def _parse_sets(texts: Sequence[str], config: StyleConfig) -> list[dict[str, float]]:
+    """Parse the sets of style layers; by default, pairs, the papers' five, and the preset's."""
+    if not texts:
+        preset: Any = config.style_layers
+        return [*(dict.fromkeys(names, 1.0) for names in STYLE_SETS), dict(preset)]
+    return [_parse_set(config, text) for text in texts]
 
 
-def _one_set(config: StyleConfig, text: str) -> dict[str, float]:
-    layers = parse_value("style_layers", text)
-    # The configuration refuses what is no set of layers.
-    dataclasses.replace(config, style_layers=layers)
-    if not sum(weight for _, weight in layers):
+def _parse_set(config: StyleConfig, text: str) -> dict[str, float]:
+    terms = parse_value("style_layers", text)
+    # The configuration checks the names and weights.
+    dataclasses.replace(config, style_layers=terms)
+    if not sum(weight for _, weight in terms):
         raise ValueError(f"`--set` is {text!r}; it must name a layer with a weight above 0.")
-    return dict(layers)
+    return dict(terms)
 
 
 def _read_content(path: Path, size: int) -> np.ndarray:
@@ -156,3 +211,42 @@ def _read_content(path: Path, size: int) -> np.ndarray:
             "to be scored. Raise `--size`."
         )
     return content
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(Options):
+    """Options of `jaxstyle score`.
+
+    Attributes:
+      content: file of the content image.
+      style: file of the style image.
+      image: file of the result.
+      size: long edge at which to compare, or `None` for the result's own, at most 512.
+    """
+
+    content: Path
+    style: Path
+    image: Path
+    size: int | None = None
+
+
+def score(options: ScoreOptions) -> ExitCode:
+    """Print the scores of a result.
+
+    Raises:
+      ValueError: the result is too small, or its proportions differ from the content image's.
+    """
+    image = images.read_image(options.image)
+    size = options.size or min(max(image.shape[:2]), _SCORE_SIZE)
+    content = _read_content(options.content, size)
+    height, width = content.shape[:2]
+    check_proportions(options.image, image.shape, (height, width))
+    style = images.read_image(options.style, size, enlarge=False)
+    with options.reporter() as reporter:
+        params = RunContext.load(options).params
+        image = images.resize(image, (height, width))
+        scores = jax.jit(metrics.score)(params, content, style, image)
+        for name, value in scores._asdict().items():
+            meaning = metrics.MEANINGS[name]
+            reporter.row(f"{name:10} {value:.4f}  {meaning}", score=name, value=float(value))
+    return ExitCode.OK

@@ -1,7 +1,4 @@
-"""The command line's arguments: every command and its flags.
-
-Nothing heavy is imported before a command runs: `--help` and `--version` answer at once.
-"""
+"""The command line's arguments: every command and its flags, without importing JAX."""
 
 import argparse
 import dataclasses
@@ -9,14 +6,22 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from jaxstyle import __version__
-from jaxstyle.cli.flags import add_init, add_options, numbers, positive, seconds, whole_numbers
+from jaxstyle.cli.flags import (
+    add_init,
+    add_logging,
+    add_options,
+    numbers,
+    positive,
+    seconds,
+    whole_numbers,
+)
 from jaxstyle.config import StyleConfig
 from jaxstyle.errors import ExitCode, one_line
-from jaxstyle.options import NAME_TEMPLATE, LogFormat, Pairing
+from jaxstyle.options import NAME_TEMPLATE, Pairing
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors are one line that names the program and the way out."""
+    """A parser whose errors are one line that names the program and its help."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(
@@ -25,111 +30,31 @@ class Parser(argparse.ArgumentParser):
 
 
 def make_parser() -> Parser:
-    """The parser of `jaxstyle`; a command's `run` takes what it parsed."""
-    parser = Parser(prog="jaxstyle", description="Repaint photographs in the style of paintings.")
+    """Return the parser of `jaxstyle`. The parsed arguments have a function `run`."""
+    codes = ", ".join(f"{code.value} {code.name.lower().replace('_', ' ')}" for code in ExitCode)
+    parser = Parser(
+        prog="jaxstyle",
+        description="Repaint photographs in the style of paintings.",
+        epilog=f"Exit codes: {codes}. JAXSTYLE_DEBUG=1 shows where an error comes from.",
+    )
     parser.add_argument("--version", action="version", version=f"jaxstyle {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    stylize = _command(commands, "stylize", "paint a photograph in the style of paintings")
-    stylize.add_argument("content", metavar="CONTENT", type=Path, help="photograph")
-    stylize.add_argument("styles", metavar="STYLE", type=Path, nargs="+", help="painting")
-    stylize.add_argument(
-        "--mask",
-        metavar="FILE",
-        type=Path,
-        action="append",
-        default=[],
-        help="where a style acts: white there, black elsewhere, of the photograph's proportions; "
-        "give one for each style, in their order",
-    )
-    stylize.add_argument(
-        "--checkpoint",
-        type=Path,
-        metavar="FOLDER",
-        help="keep there where the run stands; the same command goes on from it",
-    )
-    stylize.add_argument(
-        "--checkpoint-every",
-        type=seconds,
-        default=60.0,
-        metavar="SECONDS",
-        help="pace of checkpoints; one is also made at the end of each size (default: 60)",
-    )
-    add_init(stylize)
-    _add_outputs(stylize)
-    add_options(stylize, without=("init",))
-
-    preview = _command(commands, "preview", "show a first guess in one pass (AdaIN)")
-    preview.add_argument("content", metavar="CONTENT", type=Path, help="photograph")
-    preview.add_argument("styles", metavar="STYLE", type=Path, nargs="+", help="painting")
-    _add_output(preview)
-    preview.add_argument(
-        "--strength", type=float, default=1.0, help="of the style, from 0 to 1 (default: 1)"
-    )
-    # What presets differ in, one pass has no use for.
-    preview.set_defaults(report=None, preview_every=None, preset="default")
-    names = {"preset", *(field.name for field in dataclasses.fields(StyleConfig))}
-    add_options(preview, without=tuple(names - {"size", "blend", "style_scale", "color"}))
-
-    texture = _command(commands, "texture", "make a texture from paintings, without a photograph")
-    texture.add_argument("styles", metavar="STYLE", type=Path, nargs="+", help="painting")
-    texture.add_argument("--aspect", type=float, default=1.0, help="width over height (default: 1)")
-    # There is no photograph to weigh, to start from, or to keep the colors of.
-    _add_outputs(texture)
-    absent = ("content_layers", "content_weight", "content_norm", "laplacian_weight", "color")
-    add_options(texture, without=absent, init="statistics")
-
-    reconstruct = _command(
-        commands, "reconstruct", "show what layers know of a picture, as the papers' first figure"
-    )
-    reconstruct.add_argument("image", metavar="IMAGE", type=Path, help="picture")
-    reconstruct.add_argument(
-        "--layers", required=True, help="layers to read, e.g. relu4_2 or relu1_1,relu2_1"
-    )
-    reconstruct.add_argument(
-        "--of",
-        choices=("content", "style"),
-        default="content",
-        help="read features or their statistics (default: content)",
-    )
-    _add_outputs(reconstruct)
-    add_options(
-        reconstruct,
-        without=("content_layers", "style_layers", "laplacian_weight", "color", "blend"),
-        tv_weight=0.0,
-        init="noise",
-    )
-
-    plan = _command(commands, "plan", "say what memory and time pictures will take")
-    plan.add_argument(
-        "--sizes",
-        type=whole_numbers,
-        default=(256, 512, 1024, 2048),
-        metavar="N,...",
-        help="long edges to plan for (default: 256,512,1024,2048)",
-    )
-    plan.add_argument("--aspect", type=float, default=1.5, help="width over height (default: 1.5)")
-    add_options(plan, without=("size",))
-
-    _add_layers(commands)
-    score = _command(commands, "score", "measure a picture by what its making did not look at")
-    score.add_argument("content", metavar="CONTENT", type=Path, help="photograph")
-    score.add_argument("style", metavar="STYLE", type=Path, help="painting")
-    score.add_argument("image", metavar="RESULT", type=Path, help="picture made of both")
-    score.add_argument(
-        "--size",
-        type=positive,
-        metavar="N",
-        help="long edge to compare at (default: the picture's own, at most 512)",
-    )
-    score.add_argument("--weights", type=Path, metavar="FILE", help="VGG19 to use")
-
-    _add_batch(commands)
-    _add_weights(commands)
+    for add in (
+        _add_stylize,
+        _add_preview,
+        _add_texture,
+        _add_reconstruct,
+        _add_batch,
+        _add_layers,
+        _add_score,
+        _add_plan,
+        _add_weights,
+    ):
+        add(commands)
     return parser
 
 
-def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+def _add_command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     parser.set_defaults(run=_run, command=name)
     return parser
@@ -141,19 +66,27 @@ def _run(args: argparse.Namespace) -> int:
     return getattr(commands, args.command)(args)
 
 
+def _add_content(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("content", metavar="CONTENT", type=Path, help="content image")
+
+
+def _add_styles(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("styles", metavar="STYLE", type=Path, nargs="+", help="style image")
+
+
 def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
         type=Path,
         required=True,
-        help="picture to write, .png .jpg .webp or .tiff; - writes a PNG to stdout",
+        help="image to write: .png, .jpg, .webp or .tiff; - writes a PNG to stdout",
     )
-    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+    add_logging(parser)
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
-    """Arguments of every command that makes one picture."""
+    """Add the output flags of the commands that optimize one image."""
     _add_output(parser)
     parser.add_argument(
         "--report", type=Path, metavar="FILE", help="write a JSON report of the run"
@@ -162,113 +95,221 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         "--preview-every",
         type=seconds,
         metavar="SECONDS",
-        help="write the picture so far to the output: after the first step, then at this pace",
+        help="write the current image to the output after the first step, then at this interval",
     )
 
 
+def _add_batch_size(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--batch-size",
+        type=positive,
+        metavar="N",
+        help="images at once on a device (default: as memory allows; on a CPU 4 small ones)",
+    )
+
+
+def _add_stylize(commands: Any) -> None:
+    parser = _add_command(commands, "stylize", "repaint a photograph in the style of paintings")
+    _add_content(parser)
+    _add_styles(parser)
+    parser.add_argument(
+        "--mask",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="region of a style image: white inside, black outside, in the proportions of the "
+        "content image; give one --mask per style image, in the same order",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FOLDER",
+        help="save checkpoints in this folder; the same command resumes from them",
+    )
+    parser.add_argument(
+        "--checkpoint-every",
+        type=seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="interval of checkpoints; each level ends with one too (default: 60)",
+    )
+    add_init(parser)
+    _add_outputs(parser)
+    add_options(parser, without=("init",))
+
+
+def _add_preview(commands: Any) -> None:
+    parser = _add_command(commands, "preview", "approximate a result in one pass (AdaIN)")
+    _add_content(parser)
+    _add_styles(parser)
+    _add_output(parser)
+    parser.add_argument(
+        "--strength", type=float, default=1.0, help="of the style, from 0 to 1 (default: 1)"
+    )
+    # One pass uses few options, and none of those in which the presets differ.
+    parser.set_defaults(preset="default")
+    names = {"preset", *(field.name for field in dataclasses.fields(StyleConfig))}
+    add_options(parser, without=tuple(names - {"size", "blend", "style_scale", "color"}))
+
+
+def _add_texture(commands: Any) -> None:
+    parser = _add_command(commands, "texture", "make a texture from style images alone")
+    _add_styles(parser)
+    parser.add_argument("--aspect", type=float, default=1.0, help="width over height (default: 1)")
+    _add_outputs(parser)
+    content_fields = (
+        "content_layers", "content_weight", "content_norm", "laplacian_weight", "color"
+    )  # fmt: skip
+    add_options(parser, without=content_fields, init="statistics")
+
+
+def _add_reconstruct(commands: Any) -> None:
+    parser = _add_command(commands, "reconstruct", "reconstruct an image from single layers")
+    parser.add_argument("image", metavar="IMAGE", type=Path, help="image to reconstruct")
+    parser.add_argument(
+        "--layers", required=True, help="layers to match, e.g. relu4_2 or relu1_1,relu2_1"
+    )
+    parser.add_argument(
+        "--of",
+        choices=("content", "style"),
+        default="content",
+        help="match the features, or their statistics (default: content)",
+    )
+    _add_outputs(parser)
+    add_options(
+        parser,
+        without=("content_layers", "style_layers", "laplacian_weight", "color", "blend"),
+        tv_weight=0.0,
+        init="noise",
+    )
+
+
+def _add_plan(commands: Any) -> None:
+    parser = _add_command(commands, "plan", "estimate the memory and time of a run")
+    parser.add_argument(
+        "--sizes",
+        type=whole_numbers,
+        default=(256, 512, 1024, 2048),
+        metavar="N,...",
+        help="long edges to estimate (default: 256,512,1024,2048)",
+    )
+    parser.add_argument(
+        "--aspect", type=float, default=1.5, help="width over height (default: 1.5)"
+    )
+    add_logging(parser)
+    add_options(parser, without=("size",))
+
+
+def _add_score(commands: Any) -> None:
+    parser = _add_command(commands, "score", "score a result on layers that its loss does not use")
+    _add_content(parser)
+    parser.add_argument("style", metavar="STYLE", type=Path, help="style image")
+    parser.add_argument("image", metavar="RESULT", type=Path, help="result of both")
+    parser.add_argument(
+        "--size",
+        type=positive,
+        metavar="N",
+        help="long edge at which to compare (default: the result's own, at most 512)",
+    )
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="VGG19 to use")
+    add_logging(parser)
+
+
 def _add_layers(commands: Any) -> None:
-    layers = _command(commands, "layers", "show what layers hold, and what sets of them make")
-    layers.add_argument("content", metavar="CONTENT", type=Path, help="photograph")
-    layers.add_argument("style", metavar="STYLE", type=Path, help="painting")
-    layers.add_argument("-o", "--output", type=Path, required=True, help="picture to write, a grid")
-    layers.add_argument("--report", type=Path, metavar="FILE", help="write the scores as JSON")
-    layers.add_argument(
+    parser = _add_command(commands, "layers", "show what layers hold, and compare sets of them")
+    _add_content(parser)
+    parser.add_argument("style", metavar="STYLE", type=Path, help="style image")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="image to write, a grid")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the scores as JSON")
+    parser.add_argument(
         "--set",
         metavar="LAYER[=W],...",
         action="append",
         default=[],
-        help="style layers to compare; give several (default: pairs from fine to coarse, the "
-        "papers' five, and the preset's)",
+        help="style layers to compare; may be given several times (default: pairs from fine to "
+        "coarse, the papers' five, and the preset's)",
     )
-    layers.add_argument(
+    parser.add_argument(
         "--style-weights",
         metavar="N,...",
         type=numbers,
         default=(3.0, 12.0, 50.0),
-        help="weights of the style to compare (default: 3,12,50)",
+        help="style weights to compare (default: 3,12,50)",
     )
-    layers.add_argument(
+    parser.add_argument(
         "--reconstructions",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="show what each layer knows of photograph and painting (default: on)",
+        help="show reconstructions from single layers (default: on)",
     )
-    layers.add_argument(
-        "--batch-size",
-        type=positive,
-        metavar="N",
-        help="pictures at once (default: as memory allows; on a CPU 4 small ones)",
-    )
-    layers.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
-    layers.set_defaults(preview_every=None)
+    _add_batch_size(parser)
+    add_logging(parser)
     add_options(
-        layers, without=("style_layers", "style_weight", "blend", "color"), size=128, steps=(150,)
+        parser, without=("style_layers", "style_weight", "blend", "color"), size=128, steps=(150,)
     )
 
 
 def _add_batch(commands: Any) -> None:
-    batch = _command(commands, "batch", "paint many photographs, and go on where a run was cut off")
-    batch.add_argument(
+    parser = _add_command(commands, "batch", "repaint many photographs; resumes after a stop")
+    parser.add_argument(
         "contents",
         metavar="CONTENTS",
-        help="photographs: a folder, a quoted glob, or a file; or a job file (.csv, .toml) with "
-        "columns content, style, output, mask, preset and any option",
+        help="content images: a folder, a quoted glob, or a file; or a job file (.csv, .toml) "
+        "with columns content, style, output, mask, preset and any option",
     )
-    batch.add_argument(
-        "styles", metavar="STYLES", nargs="?", help="paintings: a folder, a quoted glob, or a file"
+    parser.add_argument(
+        "styles",
+        metavar="STYLES",
+        nargs="?",
+        help="style images: a folder, a quoted glob, or a file",
     )
-    batch.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder for the pictures"
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder for the results"
     )
-    batch.add_argument(
+    parser.add_argument(
         "--pair",
         choices=get_args(Pairing),
         default="cross",
-        help="every photograph in every style, or each in the style of its place (default: cross)",
+        help="cross: all pairs; each: the first content with the first style, and so on "
+        "(default: cross)",
     )
-    batch.add_argument(
+    parser.add_argument(
         "--name",
         default=NAME_TEMPLATE,
-        help="names of the pictures, with {content} {ext} {style} {index} {size} {seed}; / makes "
-        "folders (default: %(default)s)",
+        help="file names of the results, with {content} {ext} {style} {index} {size} {seed}; "
+        "/ makes folders (default: %(default)s)",
     )
-    batch.add_argument(
-        "--batch-size",
-        type=positive,
-        metavar="N",
-        help="pictures at once on a device (default: as memory allows; on a CPU 4 small ones)",
-    )
-    batch.add_argument(
+    _add_batch_size(parser)
+    parser.add_argument(
         "--shard", default="1/1", metavar="I/N", help="do part I of N, for N processes or hosts"
     )
-    batch.add_argument("--overwrite", action="store_true", help="do again what is done")
-    batch.add_argument("--dry-run", action="store_true", help="show the plan and do nothing")
-    batch.add_argument(
+    parser.add_argument("--overwrite", action="store_true", help="do all jobs again")
+    parser.add_argument("--dry-run", action="store_true", help="show the plan and do nothing")
+    parser.add_argument(
         "--report",
+        dest="write_report",
         action=argparse.BooleanOptionalAction,
         default=True,
         help="write report.html and contact sheets at the end (default: on)",
     )
-    batch.add_argument(
-        "--log-format", choices=get_args(LogFormat), default="text", help="json: events on stdout"
-    )
-    batch.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
-    add_init(batch)
-    add_options(batch, without=("init",))
+    add_logging(parser)
+    add_init(parser)
+    add_options(parser, without=("init",))
 
 
 def _add_weights(commands: Any) -> None:
     weights = commands.add_parser(
-        "weights", help="look at, check and convert VGG19's weights", description="VGG19's weights."
+        "weights", help="show, check and convert VGG19's weights", description="VGG19's weights."
     )
     actions = weights.add_subparsers(title="actions", metavar="ACTION", required=True)
-    info = _command(actions, "info", "say what a weights file holds and where it came from")
+    info = _add_command(actions, "info", "show what a weights file holds and where it came from")
     info.set_defaults(command="weights_info")
-    info.add_argument("file", type=Path, nargs="?", help="by default the one in use")
-    verify = _command(actions, "verify", "check a weights file: shapes, values, checksums")
+    info.add_argument("file", type=Path, nargs="?", help="weights file (default: the one in use)")
+    verify = _add_command(actions, "verify", "check a weights file: shapes, values, checksums")
     verify.set_defaults(command="weights_verify")
-    verify.add_argument("file", type=Path, nargs="?", help="by default the one in use")
-    convert = _command(actions, "convert", "convert a Keras file (.h5, .weights.h5) of VGG19")
+    verify.add_argument("file", type=Path, nargs="?", help="weights file (default: the one in use)")
+    convert = _add_command(actions, "convert", "convert a Keras file (.h5, .weights.h5) of VGG19")
     convert.set_defaults(command="weights_convert")
     convert.add_argument("source", metavar="SOURCE", type=Path, help="file of Keras")
     convert.add_argument("output", metavar="OUT", type=Path, help="file to write, .h5")
@@ -279,5 +320,5 @@ def _add_weights(commands: Any) -> None:
         type=Path,
         nargs="+",
         default=[],
-        help="scale every filter to a mean activation of 1 over these pictures",
+        help="scale every filter to a mean activation of 1 over these images",
     )

@@ -1,11 +1,11 @@
-"""One picture from files to a file: progress, previews, interruption, report."""
+"""One result from files to a file: progress, previews, checkpoints, interruption, report."""
 
-import argparse
 import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,180 +13,227 @@ import jax
 import numpy as np
 
 from jaxstyle import pyramid
+from jaxstyle.cli.context import Options, RunContext
 from jaxstyle.config import StyleConfig
 from jaxstyle.errors import DivergedError, ExitCode, WriteError
-from jaxstyle.host import enable_compilation_cache, on_signals, release_memory
-from jaxstyle.io import images, weights
+from jaxstyle.host import on_signals, release_memory
+from jaxstyle.io import images
 from jaxstyle.io.atomic import check_output, write_bytes
 from jaxstyle.io.checkpoint import Checkpoints
-from jaxstyle.io.provenance import Inputs, file_id, input_ids, metadata, provenance
+from jaxstyle.io.provenance import Inputs, metadata
 from jaxstyle.loop.driver import Callback, Progress, Result
+from jaxstyle.reporting import Reporter, logger
 from jaxstyle.types import Params
 
-Paint = Callable[[Params, Callback, Progress | None], Result]
+Transfer = Callable[[Params, Callback, Progress | None], Result]
+"""Makes a result from weights, a callback, and the progress of an earlier run."""
 Plan = list[tuple[tuple[int, int], int]]
+STDOUT = Path("-")
 
 
-def check_outputs(args: argparse.Namespace, inputs: Inputs) -> None:
-    """Raise where an output could not or should not be written, before any work is done.
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions(Options):
+    """Options of a command that writes one image.
+
+    Attributes:
+      output: image to write; `-` writes a PNG to stdout.
+      report: JSON report to write, or `None`.
+      preview_every: seconds between previews, or `None` for no previews.
+      checkpoint: folder of checkpoints, or `None`.
+      checkpoint_every: seconds between checkpoints.
+    """
+
+    output: Path
+    report: Path | None = None
+    preview_every: float | None = None
+    checkpoint: Path | None = None
+    checkpoint_every: float = 60.0
+
+
+def check_outputs(options: ImageOptions, inputs: Inputs) -> None:
+    """Check, before any work is done, that the outputs can be written.
 
     Raises:
-      WriteError: it cannot be written.
-      ValueError: it would overwrite an input or another output.
+      WriteError: an output cannot be written.
+      ValueError: an output would overwrite an input or another output.
     """
-    outputs = [path for path in (args.output, args.report) if path and str(path) != "-"]
-    taken = {path.resolve() for paths in inputs.values() for path in paths}
-    for path in outputs:
-        if path.resolve() in taken:
+    output, report = options.output, options.report
+    used = {path.resolve() for paths in inputs.values() for path in paths}
+    for path in (output, report):
+        if path is None or path == STDOUT:
+            continue
+        if path.resolve() in used:
             raise ValueError(f"{path} is an input or another output too; give it another name.")
-        taken.add(path.resolve())
-    if str(args.report) == "-":
+        used.add(path.resolve())
+    if report == STDOUT:
         raise ValueError("`--report` needs a file to write to, not stdout.")
-    if str(args.output) == "-" and args.preview_every is not None:
+    if output == STDOUT and options.preview_every is not None:
         raise ValueError("`--preview-every` needs a file to write to, not stdout.")
-    if str(args.output) != "-":
-        images.check_picture(args.output)
-    if args.report is not None:
-        check_output(args.report)
+    if output == STDOUT and options.log_format == "json":
+        raise ValueError("`--log-format json` writes to stdout, as `-o -` does; name a file.")
+    if output != STDOUT:
+        images.check_picture(output)
+    if report is not None:
+        check_output(report)
 
 
-def paint_file(
-    args: argparse.Namespace,
+def run_job(
+    options: ImageOptions,
     config: StyleConfig,
     inputs: Inputs,
     shape: tuple[int, int],
-    paint: Paint,
+    transfer: Transfer,
     *,
     alpha: np.ndarray | None = None,
 ) -> ExitCode:
-    """Paint, and write picture, report and a line on what happened.
+    """Make a result; write the image, the report and a final line.
 
     Args:
-      args: the command's arguments: `command`, `output`, `report`, `weights`,
-        `preview_every`, `quiet`; `checkpoint` and `checkpoint_every` if the command has them.
-      config: what is run, for the record.
-      inputs: files that the picture is made of, for the record.
-      shape: height and width of the picture.
-      paint: makes the picture from weights, a callback, and where an earlier run stood.
-      alpha: transparency to return with the picture, `[h, w, 1]`.
+      options: outputs of the command.
+      config: configuration of the run, for the record.
+      inputs: input files, for the record.
+      shape: height and width of the result.
+      transfer: makes the result.
+      alpha: transparency of the result, `[h, w, 1]`.
 
     Raises:
-      DivergedError: loss or gradient left the finite numbers.
+      DivergedError: the loss or its gradient is not finite.
       WriteError: an output cannot be written.
     """
     began = time.perf_counter()
-    if str(args.output) != "-":
-        images.check_picture(args.output, shape)
-    enable_compilation_cache()
-    weights_id = file_id(weights.weights_path(args.weights))
-    origin = provenance(args.command, config, input_ids(inputs), weights_id)
-    params = weights.load_weights(args.weights, decoder=config.init == "adain")
-    text = metadata(origin)
+    if options.output != STDOUT:
+        images.check_picture(options.output, shape)
+    with options.reporter() as reporter:
+        context = RunContext.load(options, decoder=config.init == "adain")
+        record = context.provenance(config, inputs)
 
-    def save(image: Any) -> None:
-        pixels = images.resize(np.asarray(image), shape)
-        if alpha is not None:
-            pixels = np.concatenate([pixels, alpha], axis=-1)
-        write_picture(args.output, pixels, text)
+        def save(image: Any) -> None:
+            pixels = images.resize(np.asarray(image), shape)
+            if alpha is not None:
+                pixels = np.concatenate([pixels, alpha], axis=-1)
+            write_image(options.output, pixels, metadata(record))
 
-    plan = pyramid.levels(shape, config)
-    checkpoints = None
-    if getattr(args, "checkpoint", None) is not None:
-        checkpoints = Checkpoints(args.checkpoint, origin, config, plan, args.checkpoint_every)
-    # The picture is written before the last checkpoint is waited for, which may fail.
-    kept = contextlib.closing(checkpoints) if checkpoints else contextlib.nullcontext()
-    with _watch(args, plan, save) as watch, kept:
-        if checkpoints is None:
-            result = paint(params, watch, None)
-        else:
-            result = paint(params, checkpoints.watch(watch), checkpoints.resume)
-        losses = np.asarray(result.trace.loss)
-        complete = len(losses) == sum(count for _, count in plan)
-        if not bool(result.trace.finite[-1]):
-            lbfgs = config.optimizer == "lbfgs"
-            way_out = "--optimizer pyramid_adam" if lbfgs else "a lower --learning-rate"
-            raise DivergedError(
-                f"the loss left the finite numbers at step {len(losses)}; try {way_out}."
-            )
-        save(result.image)
-    seconds = time.perf_counter() - began
-    if args.report is not None:
-        terms = {name: np.asarray(values).tolist() for name, values in result.trace.terms.items()}
-        report = {
-            **origin,
-            "output": {"file": str(args.output), "width": shape[1], "height": shape[0]},
-            "complete": complete,
-            "seconds": round(seconds, 3),
-            "device": str(jax.devices()[0]),
-            "trace": {"loss": losses.tolist(), "terms": terms},
-        }
-        write_bytes(args.report, (json.dumps(report, indent=2) + "\n").encode())
-    if not args.quiet:
-        print(
-            f"{args.output}: {shape[1]}x{shape[0]}, {len(losses)} steps, "
-            f"loss {losses[-1]:.4g}, {seconds:.1f} s"
-            + ("" if complete else ", interrupted: the picture so far"),
-            file=sys.stderr,
-        )
-    return ExitCode.OK if complete else ExitCode.INTERRUPTED
+        plan = pyramid.levels(shape, config)
+        callback = _Callback(reporter, plan, save, options.preview_every)
+        reporter.plan(pyramid.work(plan), levels=[size for size, _ in plan])
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(on_signals(callback.interrupt))
+            checkpoints = None
+            if options.checkpoint is not None:
+                checkpoints = Checkpoints(
+                    options.checkpoint, record, config, plan, options.checkpoint_every
+                )
+                # The image is written first: closing waits for the last checkpoint, and may fail.
+                stack.enter_context(contextlib.closing(checkpoints))
+            result = _transfer(context.params, transfer, callback, checkpoints, config)
+            save(result.image)
+        summary = _summarize(options, result, shape, plan, time.perf_counter() - began)
+        if options.report is not None:
+            _write_report(options.report, record, summary, result)
+        reporter.result(_final_line(summary), **summary)
+    return ExitCode.OK if summary["complete"] else ExitCode.INTERRUPTED
 
 
-class _Watch:
-    """The callback of a run: shows progress, writes previews, stops when interrupted."""
+def _transfer(
+    params: Params,
+    transfer: Transfer,
+    callback: Callback,
+    checkpoints: Checkpoints | None,
+    config: StyleConfig,
+) -> Result:
+    """Run or resume a transfer, and check that it did not diverge."""
+    if checkpoints is None:
+        result = transfer(params, callback, None)
+    else:
+        result = transfer(params, checkpoints.watch(callback), checkpoints.resume)
+    if not bool(result.trace.finite[-1]):
+        lbfgs = config.optimizer == "lbfgs"
+        advice = "--optimizer pyramid_adam" if lbfgs else "a lower --learning-rate"
+        steps = len(result.trace.loss)
+        raise DivergedError(f"the loss is not finite any more at step {steps}; try {advice}.")
+    return result
 
-    def __init__(self, save: Callable[[Any], None], every: float | None):
-        self.show: Callable[[Progress], None] | None = None
-        self._save, self._every = save, every
-        self._interrupted, self._saved = False, -np.inf
+
+class _Callback:
+    """The callback of a run: reports progress, writes previews, stops after an interrupt."""
+
+    def __init__(
+        self,
+        reporter: Reporter,
+        plan: Plan,
+        save: Callable[[Any], None],
+        preview_every: float | None,
+    ):
+        self._reporter, self._plan = reporter, plan
+        self._save, self._preview_every = save, preview_every
+        self._interrupted, self._last_preview = False, -np.inf
+        self._level, self._began = -1, time.monotonic()
 
     def __call__(self, progress: Progress) -> bool:
         release_memory()
-        if self.show is not None:
-            self.show(progress)
-        now = time.monotonic()
+        loss, now = float(progress.loss), time.monotonic()
+        if progress.level != self._level:
+            self._level = progress.level
+            (height, width), _ = self._plan[progress.level]
+            seconds = now - self._began
+            logger.info("level %dx%d: first steps after %.1f s", width, height, seconds)
+        self._reporter.progress(
+            pyramid.work(self._plan, progress.step),
+            f"step {progress.step}/{progress.steps}  loss {loss:.4g}",
+            step=progress.step,
+            loss=loss,
+        )
         last = progress.step == progress.steps
-        if self._every is not None and now - self._saved >= self._every and not last:
+        due = self._preview_every is not None and now - self._last_preview >= self._preview_every
+        if due and not last:
             self._save(progress.image)
-            self._saved = now
+            self._last_preview = now
         return self._interrupted
 
     def interrupt(self) -> None:
         self._interrupted = True
 
 
-@contextlib.contextmanager
-def _watch(args: argparse.Namespace, plan: Plan, save: Callable[[Any], None]) -> Iterator[_Watch]:
-    watch = _Watch(save, args.preview_every)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(on_signals(watch.interrupt))
-        if sys.stderr.isatty() and not args.quiet:
-            watch.show = stack.enter_context(_progress_bar(plan))
-        yield watch
+def _summarize(
+    options: ImageOptions, result: Result, shape: tuple[int, int], plan: Plan, seconds: float
+) -> dict[str, Any]:
+    losses = np.asarray(result.trace.loss)
+    return {
+        "output": {"file": str(options.output), "width": shape[1], "height": shape[0]},
+        "steps": len(losses),
+        "loss": float(losses[-1]),
+        "complete": len(losses) == sum(count for _, count in plan),
+        "seconds": round(seconds, 3),
+    }
 
 
-@contextlib.contextmanager
-def _progress_bar(plan: Plan) -> Iterator[Callable[[Progress], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("compiling", total=pyramid.work(plan))
-
-        def show(progress: Any) -> None:
-            text = f"step {progress.step}/{progress.steps}  loss {progress.loss:.4g}"
-            bar.update(task, completed=pyramid.work(plan, progress.step), description=text)
-
-        yield show
+def _final_line(summary: dict[str, Any]) -> str:
+    output = summary["output"]
+    end = "" if summary["complete"] else ", interrupted: this is the result so far"
+    return (
+        f"{output['file']}: {output['width']}x{output['height']}, {summary['steps']} steps, "
+        f"loss {summary['loss']:.4g}, {summary['seconds']:.1f} s{end}"
+    )
 
 
-def write_picture(path: Path, pixels: np.ndarray, text: dict[str, str]) -> None:
-    """Write a picture to a file, or as a PNG to stdout for the path `-`.
+def _write_report(
+    path: Path, record: dict[str, Any], summary: dict[str, Any], result: Result
+) -> None:
+    trace = {
+        "loss": np.asarray(result.trace.loss).tolist(),
+        "terms": {name: np.asarray(v).tolist() for name, v in result.trace.terms.items()},
+    }
+    report = {**record, **summary, "device": str(jax.devices()[0]), "trace": trace}
+    write_bytes(path, (json.dumps(report, indent=2) + "\n").encode())
+
+
+def write_image(path: Path, pixels: np.ndarray, text: dict[str, str]) -> None:
+    """Write an image to a file, or as a PNG to stdout for the path `-`.
 
     Raises:
       WriteError: it cannot be written.
     """
-    if str(path) != "-":
+    if path != STDOUT:
         images.write_image(path, pixels, metadata=text)
         return
     try:

@@ -1,1 +1,1 @@
-"""Files: images, weights, inputs, checkpoints and provenance."""
+"""File input and output: images, weights, checkpoints and provenance."""

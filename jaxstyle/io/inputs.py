@@ -1,4 +1,4 @@
-"""Pictures read from files at the sizes at which a run looks at them."""
+"""Style images and masks read from files at the sizes that a run uses."""
 
 from pathlib import Path
 
@@ -10,28 +10,37 @@ from jaxstyle.io import images
 
 
 def read_style(path: Path, picture: tuple[int, int], config: StyleConfig) -> np.ndarray:
-    """A painting no larger than it will be looked at.
+    """Read a style image at the size that `pyramid.style_shape` computes.
+
+    Args:
+      path: file of the style image.
+      picture: height and width of the result.
+      config: options of the run.
 
     Raises:
       ImageReadError: the file cannot be read.
-      ValueError: it is too small for its layers.
+      ValueError: the image is too small for the style layers.
     """
     style = images.read_image(path)
-    needed = pyramid.min_style_side(config)
-    if min(style.shape[:2]) < needed:
+    min_side = pyramid.min_style_side(config)
+    if min(style.shape[:2]) < min_side:
         raise ValueError(
-            f"painting {path} is {style.shape[1]}x{style.shape[0]}; its layers need both sides at "
-            f"least {needed}. Take a larger one or choose shallower layers."
+            f"style image {path} is {style.shape[1]}x{style.shape[0]}; its layers need both sides "
+            f"at least {min_side}. Use a larger image or choose shallower layers."
         )
     return images.resize(style, pyramid.style_shape(style.shape, picture, config))
 
 
 def read_mask(path: Path, picture: tuple[int, int]) -> np.ndarray:
-    """A mask at the size of the picture: brightness times opacity.
+    """Read a mask at the size of the result. Its values are brightness times opacity.
+
+    Args:
+      path: file of the mask.
+      picture: height and width of the result.
 
     Raises:
       ImageReadError: the file cannot be read.
-      ValueError: it is of other proportions than the picture, or black everywhere.
+      ValueError: the mask has another aspect ratio than the result, or is black everywhere.
     """
     pixels = images.read_image(path, alpha=True)
     mask = pixels[..., :3].mean(axis=-1)
@@ -39,16 +48,25 @@ def read_mask(path: Path, picture: tuple[int, int]) -> np.ndarray:
         mask = mask * pixels[..., 3]
     check_proportions(path, mask.shape, picture)
     if not mask.any():
-        raise ValueError(f"mask {path} is black everywhere, so its style would act nowhere.")
+        raise ValueError(
+            f"mask {path} is black everywhere, so its style has no effect; paint its region white."
+        )
     return images.resize(mask[..., None], picture)[..., 0]
 
 
 def check_proportions(path: Path, shape: tuple[int, ...], picture: tuple[int, int]) -> None:
-    """Raise `ValueError` unless a file of the shape `shape` has the picture's proportions."""
-    fitted = pyramid.fit_shape(shape, max(picture))
-    # Rounding may differ by a pixel.
-    if max(abs(a - b) for a, b in zip(fitted, picture, strict=True)) > 1 + 0.01 * max(picture):
+    """Raise `ValueError` unless an image has the aspect ratio of the content image.
+
+    Args:
+      path: file of the image, named in the message.
+      shape: height, width, ... of the image.
+      picture: height and width of the content image.
+    """
+    scaled_shape = pyramid.fit_shape(shape, max(picture))
+    difference = max(abs(a - b) for a, b in zip(scaled_shape, picture, strict=True))
+    # Rounding may change a side by one pixel.
+    if difference > 1 + 0.01 * max(picture):
         raise ValueError(
-            f"{path} is {shape[1]}x{shape[0]}, of other proportions than the picture "
-            f"({picture[1]}x{picture[0]}); crop it to them."
+            f"{path} is {shape[1]}x{shape[0]}; its aspect ratio must match the content image's "
+            f"({picture[1]}x{picture[0]}). Crop it."
         )

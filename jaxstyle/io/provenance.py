@@ -1,4 +1,4 @@
-"""What a picture was made of and by: kept in its file, in reports and in a batch's ledger."""
+"""Provenance of a result, stored in its file, in reports and in a batch's ledger."""
 
 import json
 import platform
@@ -14,15 +14,19 @@ from jaxstyle.config import StyleConfig
 from jaxstyle.io.atomic import file_sha256
 
 Inputs = Mapping[str, Iterable[Path]]
-"""Files that a picture is made of, by their part in it: content, style, mask, start."""
+"""Input files of a result by role: content, style, mask, start."""
 FileId = dict[str, str]
-"""A file's name, without its folder, and the SHA-256 of its bytes."""
+"""Name of a file, without its folder, and SHA-256 of its contents."""
 InputIds = dict[str, list[FileId]]
-"""The files of `Inputs`."""
+"""Names and hashes of the files in `Inputs`."""
 
 
 def file_id(path: Path, hashes: MutableMapping[Path, str] | None = None) -> FileId:
-    """Name and hash of a file; with `hashes`, a file that is asked for again is not read again.
+    """Return the name and SHA-256 of a file.
+
+    Args:
+      path: the file.
+      hashes: cache of hashes by path. A file in it is not read again.
 
     Raises:
       OSError: the file cannot be read.
@@ -34,35 +38,42 @@ def file_id(path: Path, hashes: MutableMapping[Path, str] | None = None) -> File
 
 
 def input_ids(inputs: Inputs, hashes: MutableMapping[Path, str] | None = None) -> InputIds:
-    """Names and hashes of a picture's inputs, without the parts that it does without.
+    """Return the names and hashes of all inputs, leaving out roles without files.
+
+    Args:
+      inputs: input files by role.
+      hashes: cache of hashes by path, as for `file_id`.
 
     Raises:
       OSError: a file cannot be read.
     """
-    ids = {part: [file_id(path, hashes) for path in paths] for part, paths in inputs.items()}
-    return {part: files for part, files in ids.items() if files}
+    ids = {role: [file_id(path, hashes) for path in paths] for role, paths in inputs.items()}
+    return {role: files for role, files in ids.items() if files}
 
 
 def provenance(
     command: str, config: StyleConfig, inputs: InputIds, weights: FileId
 ) -> dict[str, Any]:
-    """All that decides what a picture is; the same for the same run on the same machine."""
+    """Return everything that determines a result.
+
+    The value contains no times and no folders, so it is equal for equal runs.
+    """
     return {
         "jaxstyle": __version__,
         "command": command,
         "config": asdict(config),
         "inputs": inputs,
         "weights": weights,
-        "versions": _versions(),
+        "versions": _package_versions(),
     }
 
 
 def metadata(origin: Mapping[str, Any]) -> dict[str, str]:
-    """Text for a picture's file, from `provenance`."""
+    """Return the text entries of an image file, from the value of `provenance`."""
     return {"Software": f"jaxstyle {__version__}", "jaxstyle": json.dumps(origin)}
 
 
 @cache
-def _versions() -> dict[str, str]:
+def _package_versions() -> dict[str, str]:
     packages = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
     return {"python": platform.python_version(), **{p: version(p) for p in packages}}

@@ -1,8 +1,8 @@
-"""Weights files: HDF5 that carries its own origin and checksum, checked as it is read.
+"""Weights files in HDF5, verified against their checksum when they are read.
 
-One file holds one network: a float16 or float32 data set per leaf (`conv1_1/kernel`,
-HWIO), and attributes `source`, `license`, `normalization`, `sha256` (of the leaves).
-Nothing is unpickled here; PyTorch's files are converted by `scripts/convert_vgg19.py`.
+A file holds one network: a float16 or float32 dataset per leaf (`conv1_1/kernel`, HWIO), and
+the attributes `source`, `license`, `normalization` and `sha256` (of the leaves).
+This module never unpickles; `scripts/convert_vgg19.py` converts PyTorch files.
 """
 
 import hashlib
@@ -26,39 +26,40 @@ Arrays = Mapping[str, Mapping[str, np.ndarray]]
 Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
 
 ENVIRONMENT = "JAXSTYLE_WEIGHTS"
-"""Environment variable with the path of a weights file to use instead of the embedded one."""
+"""Environment variable with the path of a weights file that replaces the embedded one."""
 
-_HERE = Path(__file__).parent.parent
-# Start of the SHA-256 of the release whose features the embedded decoder was trained to turn back.
-_ENCODER = "804ca283"
-# In a wheel the files lie inside the package, in a checkout beside it.
-_FOLDERS = (_HERE / "weights", _HERE.parent / "weights")
+_PACKAGE = Path(__file__).parent.parent
+# Start of the SHA-256 of the release whose features the embedded decoder was trained to invert.
+_ENCODER_SHA256 = "804ca283"
+# A wheel has the files inside the package, a checkout beside it.
+_WEIGHTS_FOLDERS = (_PACKAGE / "weights", _PACKAGE.parent / "weights")
 
 
 def weights_path(path: str | os.PathLike[str] | None = None) -> Path:
-    """Path of the weights file in use: `path`, else `$JAXSTYLE_WEIGHTS`, else the embedded one.
+    """Return the weights file to use: `path`, else `$JAXSTYLE_WEIGHTS`, else the embedded one.
 
     Raises:
-      WeightsError: there is no file there.
+      WeightsError: the file does not exist.
     """
-    given = path or os.environ.get(ENVIRONMENT)
-    if given:
-        found = Path(given)
-        if not found.is_file():
-            where = "" if path else f" (from ${ENVIRONMENT})"
+    requested = path or os.environ.get(ENVIRONMENT)
+    if requested:
+        file = Path(requested)
+        if not file.is_file():
+            origin = "" if path else f" (from ${ENVIRONMENT})"
             raise WeightsError(
-                f"weights file {found}{where} does not exist; leave it out for the embedded one."
+                f"weights file {file}{origin} does not exist; correct the path, or remove it to "
+                "use the embedded weights."
             )
-        return found
-    return _embedded("vgg19.h5")
+        return file
+    return _embedded_path("vgg19.h5")
 
 
-def _embedded(name: str) -> Path:
-    for folder in _FOLDERS:
+def _embedded_path(name: str) -> Path:
+    for folder in _WEIGHTS_FOLDERS:
         if (folder / name).is_file():
             return folder / name
     raise WeightsError(
-        f"the embedded weights file {name} is missing; install jaxstyle again, or name a VGG19 "
+        f"the embedded weights file {name} is missing; reinstall jaxstyle, or give a VGG19 file "
         f"with --weights or ${ENVIRONMENT}."
     )
 
@@ -66,38 +67,55 @@ def _embedded(name: str) -> Path:
 def load_weights(
     path: str | os.PathLike[str] | None = None, *, decoder: bool = False, limit: float = 6.0
 ) -> dict[str, dict[str, Any]]:
-    """VGG19's weights, float32: `{"conv1_1": {"kernel": ..., "bias": ...}, ..., "color": ...}`.
+    """Load the VGG19 weights as float32.
 
     Args:
-      path: a file in this package's format; by default `$JAXSTYLE_WEIGHTS` or the embedded one.
-      decoder: also the weights of AdaIN's decoder, as `"decoder"`; it fits limits from 5.5 on.
-      limit: norm of a filter at most, in medians of its layer, see `limit_filters`;
-        infinity for the weights as they are stored.
+      path: a weights file of jaxstyle; by default `$JAXSTYLE_WEIGHTS` or the embedded file.
+      decoder: add the AdaIN decoder under the key `"decoder"`. It requires a `limit` of at
+        least 5.5.
+      limit: largest norm of a filter, in multiples of its layer's median; see `limit_filters`.
+        Infinity returns the stored weights.
+
+    Returns:
+      `{"conv1_1": {"kernel": ..., "bias": ...}, ..., "color": {...}}`; kernels are HWIO.
 
     Raises:
-      WeightsError: the file is missing, damaged, or holds another network; with `decoder`, it
-        is not the one that the decoder was trained for.
+      WeightsError: the file is missing, damaged, or of another network; or `decoder` is set and
+        the decoder was trained for other weights.
+
+    Example:
+      >>> import jaxstyle
+      >>> params = jaxstyle.load_weights()
+      >>> sorted(params)[:4]
+      ['color', 'conv1_1', 'conv1_2', 'conv2_1']
+      >>> params["conv1_1"]["kernel"].shape, params["conv1_1"]["bias"].shape
+      ((3, 3, 3, 64), (64,))
     """
     path = weights_path(path)
     arrays, attributes = read_weights(path)
     params: dict[str, Any] = jax.tree.map(_float32, limit_filters(arrays, limit))
     if decoder:
-        if not attributes.get("source_sha256", "").startswith(_ENCODER):
-            raise WeightsError(f"AdaIN's decoder fits the embedded weights, not those of {path}.")
-        arrays, _ = read_weights(_embedded("adain_decoder.h5"), DECODER_SHAPES)
+        if not attributes.get("source_sha256", "").startswith(_ENCODER_SHA256):
+            raise WeightsError(
+                f"the AdaIN decoder requires the embedded weights, not {path}; use those, or "
+                "an `init` other than 'adain'."
+            )
+        arrays, _ = read_weights(_embedded_path("adain_decoder.h5"), DECODER_SHAPES)
         params["decoder"] = jax.tree.map(_float32, arrays)
     return params
 
 
 def limit_filters(params: Arrays, limit: float) -> dict[str, dict[str, np.ndarray]]:
-    """Weights whose filters have at most `limit` times the median norm of their layer.
+    """Scale filters down to at most `limit` times the median norm of their layer.
 
-    A filter that hardly ever fires has a huge scale where its mean activation was made 1: in the
-    embedded weights number 291 of conv4_2 has 37 times the median norm. When it does fire, in one
-    place, the content loss doubles within a step, and Adam's second moments remember that for a
-    hundred steps, in which a region as wide as the receptive field stands still as speckle. What
-    is taken from a filter is given to the next layer's kernel, so that only its own map changes,
-    by a known factor.
+    Normalizing to a mean activation of 1 gives a filter that rarely activates a very large norm
+    (in the embedded weights, filter 291 of conv4_2). Where it does activate, its gradient
+    inflates Adam's second moments, and its receptive field stays noisy for many steps. The next
+    layer's kernel is scaled up by the same factor, so no other feature map changes.
+
+    Args:
+      params: VGG19 weights, as in `load_weights`.
+      limit: largest norm of a filter, in multiples of its layer's median.
     """
     limited = {name: dict(leaves) for name, leaves in params.items()}
     convs = [name for name in limited if name.startswith("conv")]
@@ -118,74 +136,76 @@ def _float32(leaf: np.ndarray) -> jax.Array:
 def read_weights(
     path: Path, shapes: Shapes = PARAM_SHAPES
 ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, str]]:
-    """Leaves and attributes of a weights file, as stored.
+    """Return the leaves and attributes of a weights file, as stored.
 
     Args:
-      path: the file.
-      shapes: shape of every leaf that must be there.
+      path: the weights file.
+      shapes: shapes of the required leaves.
 
     Raises:
-      WeightsError: the file is unreadable, a leaf is missing or of another shape, or the
-        checksum does not fit.
+      WeightsError: the file is unreadable, a leaf is missing, has another shape or is not
+        finite, or the checksum does not match.
     """
     try:
         with h5py.File(path, "r") as file:
             attributes = {name: str(value) for name, value in file.attrs.items()}
             leaves = {
                 layer: {
-                    name: _leaf(file, path, f"{layer}/{name}", shape)
+                    name: _read_leaf(file, path, f"{layer}/{name}", shape)
                     for name, shape in group.items()
                 }
                 for layer, group in shapes.items()
             }
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        # What h5py raises depends on the bytes that are wrong; its messages are of its C
-        # library, and run over several lines.
+        # The exception class of h5py depends on the damage, and its messages span several lines.
         size = path.stat().st_size if path.exists() else 0
         raise WeightsError(
-            f"weights file {path} ({size} bytes) is not a whole HDF5 file; copy it again."
+            f"weights file {path} ({size} bytes) is not a complete HDF5 file; copy it again."
         ) from error
     expected = attributes.get("sha256")
     if expected is not None and expected != checksum(leaves):
         raise WeightsError(
-            f"weights file {path} is damaged: its values do not fit its checksum; copy it again."
+            f"weights file {path} is damaged: its values do not match its checksum; copy it again."
         )
     return leaves, attributes
 
 
-def _leaf(file: h5py.File, path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
+def _read_leaf(file: h5py.File, path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
     dataset = file.get(name)
     if not isinstance(dataset, h5py.Dataset):
         raise WeightsError(
-            f"weights file {path} has no {name}, so it is not a VGG19 of jaxstyle's; "
-            "`jaxstyle weights convert` reads those of Keras."
+            f"weights file {path} has no {name}, so it is not a VGG19 file of jaxstyle; "
+            "`jaxstyle weights convert` converts Keras files."
         )
     if dataset.shape != shape:
-        raise WeightsError(f"weights file {path}: {name} is {dataset.shape}; VGG19's is {shape}.")
+        raise WeightsError(
+            f"weights file {path}: {name} has shape {dataset.shape}; it must be {shape}."
+        )
     values = dataset[()]
     if not np.isfinite(values).all():
-        raise WeightsError(f"weights file {path}: {name} holds values that are not finite.")
+        raise WeightsError(f"weights file {path}: {name} contains values that are not finite.")
     return values
 
 
 def write_weights(
     path: Path, params: Mapping[str, Mapping[str, Any]], dtype: str = "float16", **attributes: str
 ) -> None:
-    """Write a weights file: kernels and biases as `dtype`, the color map as float32.
+    """Write a weights file atomically.
 
     Args:
-      path: where to; replaced if it is there.
-      params: leaves, as in `load_weights`.
-      dtype: `float16` halves the file and moves features by less than 2e-3 of their size.
-      attributes: e.g. `source`, `license`, `normalization`.
+      path: file to create or replace.
+      params: weights, as in `load_weights`.
+      dtype: dtype of kernels and biases; the color map is always float32. `float16` halves the
+        file size and changes features by less than 0.2 %.
+      attributes: attributes of the file, e.g. `source`, `license`, `normalization`.
 
     Raises:
-      WeightsError: a value is not finite, or too large for `dtype`.
+      WeightsError: a value is not finite, or is too large for `dtype`.
       WriteError: the file cannot be written.
     """
     leaves = {
         layer: {
-            # The color map holds large means, which float16 would round by 1/16.
+            # float16 would round the large means in the color map by up to 1/16.
             name: _cast(leaf, "float32" if layer == "color" else dtype)
             for name, leaf in group.items()
         }
@@ -205,13 +225,13 @@ def write_weights(
 
 
 def _cast(leaf: Any, dtype: str) -> np.ndarray:
-    # What float16 cannot hold becomes inf, which is looked for before it is written.
+    # Values too large for float16 become infinite; `write_weights` rejects them.
     with np.errstate(over="ignore"):
         return np.asarray(leaf, dtype)
 
 
 def checksum(leaves: Arrays) -> str:
-    """SHA-256 over names, shapes, dtypes and values of all leaves, in the order of names."""
+    """Return the SHA-256 of the names, shapes, dtypes and values of all leaves, by name."""
     digest = hashlib.sha256()
     for layer in sorted(leaves):
         for name in sorted(leaves[layer]):

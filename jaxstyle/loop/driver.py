@@ -1,9 +1,8 @@
-"""The loop from photograph and paintings to picture: levels, chunks of steps, progress.
+"""The loop from inputs to result: levels, chunks of steps, callbacks.
 
-Everything that computes is compiled: preparing, measuring targets, a chunk of steps,
-moving to the next level, and the picture so far. The numbers of a configuration are
-traced, so that a sweep over weights compiles once. A batch is the same loop under `vmap`:
-each picture is prepared and measured by itself, then all descend in one program.
+Every computation runs in a compiled program of `jaxstyle.loop.programs`. A batch is the same
+loop under `vmap`: targets are built for each image, then all images take their steps in one
+program.
 """
 
 import time
@@ -25,14 +24,23 @@ from jaxstyle.objective import Targets, blend_weights, check_masks
 from jaxstyle.optimize import Info, State
 from jaxstyle.types import AnyArray, Params
 
-# Steps between two calls of a callback: at most so many, in about so many seconds. A call takes
-# its memory anew from the system, which at 512 pixels is a sixth of a step.
-_CHUNK = 32
+# A chunk is the steps between two calls of a callback: at most this many, in about this many
+# seconds. Each call costs a reallocation, which short chunks would pay too often.
+_MAX_CHUNK = 32
 _CHUNK_SECONDS = 3.0
 
 
 class TransferInputs(NamedTuple):
-    """What one picture is made of, and how."""
+    """Arrays and configuration of one result.
+
+    Attributes:
+      content: content image, or `None`.
+      styles: style images.
+      config: configuration.
+      key: random key, or `None` for one made from the configuration's seed.
+      start: image to start from, or `None` for `config.init`.
+      masks: one mask per style image, or `None`.
+    """
 
     content: AnyArray | None
     styles: tuple[AnyArray, ...]
@@ -43,22 +51,25 @@ class TransferInputs(NamedTuple):
 
     @property
     def random_key(self) -> PRNGKeyArray:
-        """The key that was given, or the one of the configuration's seed."""
+        """The random key, made from the configuration's seed if none was given."""
         return jax.random.key(self.config.seed) if self.key is None else self.key
 
 
 class Progress(NamedTuple):
-    """What a callback is told between chunks of steps; given back, a run goes on from it.
+    """State of a run between two chunks, as a callback receives it.
 
-    Of a batch, `loss`, `image`, `state` and `trace` have a leading axis of pictures.
+    A run can resume from it. In a batch, `loss`, `image`, `state` and `trace` have a leading
+    axis of images.
 
     Attributes:
-      step: number of steps done, of `steps` in all.
-      level: index of the level at work, of `levels` in all.
+      step: number of steps done.
+      steps: number of steps in all.
+      level: index of the current level.
+      levels: number of levels.
       loss: loss before the last step.
-      image: the picture so far, at the level's size.
-      state: what the descent carries.
-      trace: loss and terms before every step so far.
+      image: current image, at the size of its level.
+      state: optimization state.
+      trace: loss and terms before each step so far.
     """
 
     step: int
@@ -72,13 +83,13 @@ class Progress(NamedTuple):
 
 
 class Result(NamedTuple):
-    """A picture and how it came about; of a batch, with a leading axis of pictures.
+    """Result of a run. In a batch, both fields have a leading axis of images.
 
     Attributes:
       image: RGB in [0, 1].
-      trace: loss and terms before every step, all levels in one row. `trace.finite`
-        is false from the step on at which the descent failed; the image is then
-        the last good one.
+      trace: loss and terms before each step, over all levels. `trace.finite` is false from the
+        step on at which the loss or its gradient was not finite; `image` is then the last
+        finite one.
     """
 
     image: Float[Array, "*batch h w 3"]
@@ -86,222 +97,242 @@ class Result(NamedTuple):
 
 
 Callback = Callable[[Progress], bool | None]
+"""Called between chunks of steps; a true return value stops the run."""
 
 
-def paint(
+def run_transfer(
     params: Params,
-    subjects: Sequence[TransferInputs],
+    inputs: Sequence[TransferInputs],
     callback: Callback | None,
     *,
     shape: Sequence[int],
     batched: bool = False,
     resume: Progress | None = None,
     sharding: jax.sharding.NamedSharding | None = None,
-    paintings: StyleCache | None = None,
+    style_cache: StyleCache | None = None,
 ) -> Result:
-    """The one loop behind every way to make a picture.
+    """Run all levels.
 
     Args:
       params: weights from `load_weights`.
-      subjects: one, or with `batched` several whose configurations differ in numbers alone.
-      callback: called between chunks of steps.
-      shape: proportions of the pictures.
-      batched: whether everything has a leading axis of pictures.
-      resume: where an earlier run of the same subjects stood.
-      sharding: how that axis is laid over devices.
-      paintings: remembers what was measured, also for other calls.
+      inputs: one entry, or with `batched` several whose configurations differ in numbers alone.
+      callback: called between chunks of steps; stops the run by returning true.
+      shape: height and width of the result, in proportion.
+      batched: whether all arrays have a leading axis of images.
+      resume: progress of an earlier run with the same inputs.
+      sharding: sharding of the leading axis over devices.
+      style_cache: statistics of style images, which other calls may share.
+
+    Raises:
+      ValueError: the inputs do not fit each other, or the result is too small for its layers.
     """
-    config = _common(subjects)
-    paintings = paintings or StyleCache()
-    params = programs.transform_weights(params, spec=config.spec)
-    plan = pyramid.levels(shape, config)
-    gather = partial(_gather, batched=batched, sharding=sharding)
-    advance = partial(programs.run_steps, method=config.optimizer_spec, batched=batched)
-    blends = [blend_weights(s.config, len(s.styles)) for s in subjects]
-    sources, starts = [], []
-    for subject, blend in zip(subjects, blends, strict=True):
-        check_masks(subject.masks, len(subject.styles))
-        source, start = _prepared(params, subject, blend, plan[0][0])
-        sources.append(source)
-        starts.append(start)
-    rates = gather([programs.Hyperparams.of(s.config, s.start) for s in subjects])
-    originals = gather([s.content for s in subjects]) if config.color == "luminance" else None
-    picture = partial(
-        programs.render_image,
-        content=originals,
-        decay=rates.average,
-        color=config.color,
-        batched=batched,
-    )
+    run = _Run(params, inputs, shape, batched, sharding, style_cache or StyleCache())
     infos: list[Info] = []
-    done, stopped = 0, False
+    steps_done, stopped = 0, False
     if resume is None:
-        state = programs.init_state(
-            gather(starts), rates, method=config.optimizer_spec, batched=batched
-        )
+        state = run.init_state()
     else:
-        done, state = resume.step, jax.tree.map(jnp.asarray, resume.state)
+        steps_done, state = resume.step, jax.tree.map(jnp.asarray, resume.state)
         infos.append(resume.trace)
-    first = 0
-    for level, (size, count) in enumerate(plan):
-        left = min(count, first + count - done)
-        if level and left == count and not stopped:
-            keys = gather([jax.random.fold_in(s.random_key, level) for s in subjects])
-            coarse = plan[level - 1][0]
-            details = gather(
-                [
-                    _detail(s.config, c, coarse, size)
-                    for s, (c, _) in zip(subjects, sources, strict=True)
-                ]
-            )
-            state = programs.enlarge_state(
-                keys,
-                state,
-                rates,
-                details,
-                method=config.optimizer_spec,
-                shape=size,
-                batched=batched,
-            )
-        first += count
-        if left <= 0 or stopped:
+    level_start = 0
+    for level, (_, level_steps) in enumerate(run.plan):
+        remaining = min(level_steps, level_start + level_steps - steps_done)
+        level_start += level_steps
+        if remaining <= 0:
             continue
-        targets = gather(_build_targets(params, subjects, sources, blends, size, paintings))
-        chunks = _descend(partial(advance, params, targets, rates), state, left, callback is None)
+        if level and remaining == level_steps:
+            state = run.enlarge_state(state, level)
+        chunks = run.run_level(state, level, remaining, one_chunk=callback is None)
         for state, info in chunks:
             infos.append(info)
             if callback is None:
                 continue
-            infos = [_joined(infos, np)]
-            step = infos[0].loss.shape[-1]
-            progress = Progress(
-                step=step,
-                steps=sum(count for _, count in plan),
-                level=level,
-                levels=len(plan),
-                loss=np.asarray(info.loss)[..., -1],
-                image=picture(state),
-                state=state,
-                trace=infos[0],
-            )
+            infos = [_concatenate(infos, np)]
+            progress = run.progress(state, info, infos[0], level)
             stopped = bool(callback(progress)) or not state.finite.any()
             if stopped:
                 break
-    # With a callback as NumPy: on the device every length would be one more program.
-    trace = _joined(infos, jnp if callback is None else np)
-    return Result(picture(state, shape=plan[-1][0]), jax.device_put(trace))
+        if stopped:
+            break
+    # On the device, every length of a trace would compile one more program.
+    trace = _concatenate(infos, jnp if callback is None else np)
+    return Result(run.render(state, shape=run.plan[-1][0]), jax.device_put(trace))
 
 
-def _common(subjects: Sequence[TransferInputs]) -> StyleConfig:
-    """The first configuration, if all shape one program.
+class _Run:
+    """Prepared inputs of a run, and the compiled programs bound to its configuration."""
 
-    Raises:
-      ValueError: there is none, or another differs in more than numbers.
-    """
-    if not subjects:
-        raise ValueError("`contents` is empty; give at least one picture.")
-    first = subjects[0].config
-    for config in (s.config for s in subjects):
-        if config.static_key != first.static_key:
-            names = [n for n, v in config.static_key.items() if v != first.static_key[n]]
-            raise ValueError(
-                f"`config` differs in {', '.join(names)} between pictures; a batch is one "
-                "program, so only weights, rates, seeds and starts may differ."
+    def __init__(
+        self,
+        params: Params,
+        inputs: Sequence[TransferInputs],
+        shape: Sequence[int],
+        batched: bool,
+        sharding: jax.sharding.NamedSharding | None,
+        style_cache: StyleCache,
+    ):
+        self._config = _check_one_program(inputs)
+        self._params = programs.transform_weights(params, spec=self._config.spec)
+        self._inputs, self._style_cache = inputs, style_cache
+        self.plan = pyramid.levels(shape, self._config)
+        self._stack = partial(_stack, batched=batched, sharding=sharding)
+        self._static = {"optimizer_spec": self._config.optimizer_spec, "batched": batched}
+        self._blends = [blend_weights(item.config, len(item.styles)) for item in inputs]
+        self._prepared: list[_Prepared] = []
+        for item, blend in zip(inputs, self._blends, strict=True):
+            check_masks(item.masks, len(item.styles))
+            self._prepared.append(_prepare(self._params, item, blend, self.plan[0][0]))
+        self._hyperparams = self._stack(
+            [programs.Hyperparams.of(item.config, item.start) for item in inputs]
+        )
+        color = self._config.color
+        self.render = partial(
+            programs.render_image,
+            content=self._stack([i.content for i in inputs]) if color == "luminance" else None,
+            decay=self._hyperparams.average,
+            color=color,
+            batched=batched,
+        )
+
+    def init_state(self) -> State:
+        """Return the state before the first step."""
+        starts = self._stack([prepared.start for prepared in self._prepared])
+        return programs.init_state(starts, self._hyperparams, **self._static)
+
+    def enlarge_state(self, state: State, level: int) -> State:
+        """Return the state at the start of a level, from the end of the level before."""
+        coarse, size = self.plan[level - 1][0], self.plan[level][0]
+        keys = self._stack([jax.random.fold_in(i.random_key, level) for i in self._inputs])
+        details = None
+        if self._config.carry == "detail":
+            details = self._stack(
+                [
+                    None
+                    if prepared.content is None
+                    else programs.extract_detail(prepared.content, coarse=coarse, shape=size)
+                    for prepared in self._prepared
+                ]
             )
-    return first
+        return programs.enlarge_state(
+            keys, state, self._hyperparams, details, shape=size, **self._static
+        )
+
+    def run_level(
+        self, state: State, level: int, num_steps: int, *, one_chunk: bool
+    ) -> Iterator[tuple[State, Info]]:
+        """Yield the state and the report after each chunk of a level's steps."""
+        targets = self._stack(self._build_targets(self.plan[level][0]))
+        run_steps = partial(
+            programs.run_steps, self._params, targets, self._hyperparams, **self._static
+        )
+        if one_chunk:
+            # With a static number of steps the run is differentiable.
+            yield run_steps(state, None, length=num_steps)
+            return
+        steps_done, chunk = 0, 1
+        while steps_done < num_steps:
+            began = time.perf_counter()
+            count = min(chunk, num_steps - steps_done)
+            state, info = run_steps(state, count, length=_MAX_CHUNK)
+            steps_done += count
+            # As NumPy: on the device, every length of a slice would compile one more program.
+            yield state, jax.tree.map(lambda rows, n=count: np.asarray(rows)[..., :n], info)
+            # By now the caller has waited for the chunk.
+            pace = _CHUNK_SECONDS / (time.perf_counter() - began)
+            chunk = max(1, min(_MAX_CHUNK, round(count * pace)))
+
+    def progress(self, state: State, info: Info, trace: Info, level: int) -> Progress:
+        """Return what a callback receives after a chunk."""
+        return Progress(
+            step=trace.loss.shape[-1],
+            steps=sum(count for _, count in self.plan),
+            level=level,
+            levels=len(self.plan),
+            loss=np.asarray(info.loss)[..., -1],
+            image=self.render(state),
+            state=state,
+            trace=trace,
+        )
+
+    def _build_targets(self, shape: tuple[int, int]) -> list[Targets]:
+        """Build the targets of each image for a level of the size `shape`."""
+        targets = []
+        for item, prepared, blend in zip(self._inputs, self._prepared, self._blends, strict=True):
+            spec = item.config.spec
+            sizes = pyramid.style_shapes(prepared.styles, shape, item.config)
+            statistics = tuple(
+                self._style_cache.get(self._params, style, spec, size)
+                for style, size in zip(prepared.styles, sizes, strict=True)
+            )
+            build = partial(programs.build_targets, spec=spec, shape=shape)
+            targets.append(build(self._params, prepared.content, statistics, blend, item.masks))
+        return targets
 
 
-def _joined(infos: Sequence[Info], numpy: Any) -> Info:
-    return jax.tree.map(lambda *rows: numpy.concatenate(rows, axis=-1), *infos)
+class _Prepared(NamedTuple):
+    """Content and style images in the colors that the run works in, and the first image."""
+
+    content: AnyArray | None
+    styles: tuple[AnyArray, ...]
+    start: Array
 
 
-def _gather(
-    leaves: Sequence[Any], *, batched: bool, sharding: jax.sharding.NamedSharding | None = None
-) -> Any:
-    """Pytrees of several pictures as one, with a leading axis; of one picture as it is."""
-    if not batched:
-        (leaf,) = leaves
-        return leaf
-    stacked = jax.tree.map(lambda *rows: jnp.stack([jnp.asarray(r) for r in rows]), *leaves)
-    return stacked if sharding is None else jax.device_put(stacked, sharding)
-
-
-def _prepared(
-    params: Params, subject: TransferInputs, blend: Array, shape: tuple[int, int]
-) -> tuple[tuple[AnyArray | None, tuple[AnyArray, ...]], Array]:
-    """Content and styles in the colors to work in, and the picture to start from."""
-    config = subject.config
-    # In its own colors a painting stays itself: it is measured once for all pictures, and
-    # its size makes no other program.
-    own = config.color == "style"
-    seen = not own or config.init in ("statistics", "adain")
-    content, styles, image = prepare(
-        subject.random_key,
-        subject.content,
-        subject.styles if seen else (),
+def _prepare(
+    params: Params, item: TransferInputs, blend: Array, shape: tuple[int, int]
+) -> _Prepared:
+    """Prepare one image's inputs for a first level of the size `shape`."""
+    config = item.config
+    # With `color="style"` style images stay unchanged. They are then left out of the program:
+    # their statistics are shared between images, and their sizes compile no further programs.
+    unchanged = config.color == "style"
+    needs_styles = not unchanged or config.init in ("statistics", "adain")
+    content, styles, start = prepare(
+        item.random_key,
+        item.content,
+        item.styles if needs_styles else (),
         blend,
-        subject.start,
+        item.start,
         config.noise,
         init=config.init,
         color=config.color,
         shape=shape,
     )
-    if config.init == "adain" and content is not None and subject.start is None:
+    if config.init == "adain" and content is not None and item.start is None:
         sizes = pyramid.style_shapes(styles, shape, config)
         guess = programs.apply_adain(params, content, styles, blend, shape=shape, sizes=sizes)
-        image = pyramid.add_noise(subject.random_key, guess, config.noise)
-    return (content, subject.styles if own else styles), image
+        start = pyramid.add_noise(item.random_key, guess, config.noise)
+    return _Prepared(content, item.styles if unchanged else styles, start)
 
 
-def _detail(
-    config: StyleConfig, content: AnyArray | None, coarse: tuple[int, int], shape: tuple[int, int]
-) -> Array | None:
-    """What the photograph adds to a picture that is enlarged."""
-    if config.carry != "detail" or content is None:
-        return None
-    return programs.extract_detail(content, coarse=coarse, shape=shape)
+def _check_one_program(inputs: Sequence[TransferInputs]) -> StyleConfig:
+    """Return the first configuration, after checking that all share one compiled program.
 
-
-def _build_targets(
-    params: Params,
-    subjects: Sequence[TransferInputs],
-    sources: Sequence[tuple[AnyArray | None, tuple[AnyArray, ...]]],
-    blends: Sequence[Array],
-    shape: tuple[int, int],
-    paintings: StyleCache,
-) -> list[Targets]:
-    """Targets of every picture at one level."""
-    targets = []
-    for subject, (content, styles), blend in zip(subjects, sources, blends, strict=True):
-        spec = subject.config.spec
-        sizes = pyramid.style_shapes(styles, shape, subject.config)
-        found = tuple(
-            paintings.get(params, style, spec, size)
-            for style, size in zip(styles, sizes, strict=True)
-        )
-        targets.append(
-            programs.build_targets(
-                params, content, found, blend, subject.masks, spec=spec, shape=shape
+    Raises:
+      ValueError: there are no inputs, or a configuration differs in more than numbers.
+    """
+    if not inputs:
+        raise ValueError("`contents` is empty; give at least one image.")
+    first = inputs[0].config
+    for config in (item.config for item in inputs):
+        if config.static_key != first.static_key:
+            names = [n for n, v in config.static_key.items() if v != first.static_key[n]]
+            raise ValueError(
+                f"`config` differs in {', '.join(names)} between images; one batch is one compiled "
+                "program, so only weights, rates, seeds and starts may differ."
             )
-        )
-    return targets
+    return first
 
 
-def _descend(
-    advance: Callable[..., tuple[State, Info]], state: State, steps: int, whole: bool
-) -> Iterator[tuple[State, Info]]:
-    """State and report after each chunk of a level's steps; one chunk if `whole`."""
-    done, chunk = 0, steps if whole else 1
-    while done < steps:
-        began = time.perf_counter()
-        n = min(chunk, steps - done)
-        # As one piece the number of steps is static, and the run differentiable.
-        state, info = advance(state, None if whole else n, length=steps if whole else _CHUNK)
-        done += n
-        if not whole:
-            # As NumPy: every length of a slice on the device would be one more program.
-            info = jax.tree.map(lambda rows, n=n: np.asarray(rows)[..., :n], info)
-        yield state, info
-        # The caller has waited for the chunk if there is another.
-        pace = _CHUNK_SECONDS / (time.perf_counter() - began)
-        chunk = max(1, min(_CHUNK, round(n * pace)))
+def _concatenate(infos: Sequence[Info], numpy: Any) -> Info:
+    return jax.tree.map(lambda *rows: numpy.concatenate(rows, axis=-1), *infos)
+
+
+def _stack(
+    leaves: Sequence[Any], *, batched: bool, sharding: jax.sharding.NamedSharding | None = None
+) -> Any:
+    """Stack pytrees along a leading axis of images; return a single one unchanged."""
+    if not batched:
+        (leaf,) = leaves
+        return leaf
+    stacked = jax.tree.map(lambda *rows: jnp.stack([jnp.asarray(r) for r in rows]), *leaves)
+    return stacked if sharding is None else jax.device_put(stacked, sharding)

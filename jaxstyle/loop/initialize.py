@@ -1,4 +1,4 @@
-"""Before the first step: content and styles in the colors to work in, and where to start."""
+"""Initialization of a run: colors of the inputs, and the image of the first step."""
 
 from functools import partial
 
@@ -24,18 +24,21 @@ def prepare(
     color: ColorMode,
     shape: tuple[int, int],
 ) -> tuple[Array | None, tuple[Array, ...], Float[Array, "h w 3"]]:
-    """Content and styles in the colors to work in, and the picture to start from.
+    """Convert the inputs to the colors that the run works in, and make its first image.
 
     Args:
-      key: source of the noise.
-      content: the photograph.
-      styles: the paintings.
-      blend: weight of each style, for a start from their `statistics`.
-      start: picture to start from, whatever `init` says.
-      deviation: of the noise on a start from the photograph.
-      init: where to start; `adain` as `content`, for the pass to come.
-      color: whose colors the result has.
+      key: random key of the noise.
+      content: content image, or `None`.
+      styles: style images.
+      blend: weight of each style image, used by `init="statistics"`.
+      start: image to start from; overrides `init`.
+      deviation: standard deviation of the noise on a start from the content image.
+      init: where to start. `adain` acts as `content`; the caller applies AdaIN afterwards.
+      color: color mode of the result.
       shape: height and width of the first level.
+
+    Returns:
+      The content image, the style images, and the image of the first step.
     """
     if content is not None and color == "luminance":
         styles = tuple(match_luminance(style, content) for style in styles)
@@ -54,8 +57,7 @@ def prepare(
     if init == "statistics" and styles:
         mean = sum(w * style.mean(axis=(0, 1)) for w, style in zip(blend, styles, strict=True))
         spread = sum(w * style.std(axis=(0, 1)) for w, style in zip(blend, styles, strict=True))
-    # Normal noise that would leave [0, 1] is drawn anew, not clipped, which would leave
-    # black and white specks.
+    # A truncated normal: clipping to [0, 1] instead would add black and white specks.
     spread = jnp.maximum(spread, 1e-3)
     low, high = -mean / spread, (1 - mean) / spread
     noise = jax.random.truncated_normal(key, low, high, (*shape, 3))

@@ -1,7 +1,7 @@
-"""The compiled programs of a run: measuring, descending, moving between levels, looking.
+"""Compiled programs of a run: targets, steps, the move to the next level, the current image.
 
-Shapes, layers, optimizer and the longest chunk are static; all numbers are traced. With
-`batched` a program is mapped over a leading axis of pictures.
+Shapes, layers, the optimizer and the maximum chunk length are static. All numbers are traced.
+With `batched`, a program is mapped over a leading axis of images.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from jaxstyle import objective, pyramid
 from jaxstyle.adain import adain
 from jaxstyle.color import with_chroma
 from jaxstyle.config import LossSpec, OptimizerSpec, StyleConfig, Weights
-from jaxstyle.objective import StyleStatistics, Targets, compute_style_statistics, total_loss
+from jaxstyle.objective import StyleStatistics, Targets, total_loss
 from jaxstyle.optimize import Info, State, averaged, init, make_optimizer, run
 from jaxstyle.options import ColorMode, layers_of
 from jaxstyle.types import AnyArray, Params
@@ -24,7 +24,15 @@ from jaxstyle.vgg19 import transform_kernels
 
 
 class Hyperparams(NamedTuple):
-    """The numbers of a configuration that the loop needs: traced, never static."""
+    """Numbers of a configuration that the loop needs: traced, never static.
+
+    Attributes:
+      weights: coefficients of the loss's terms.
+      learning_rate: step size.
+      average: decay of the average over the steps' images.
+      noise: standard deviation of the noise that is added at every level.
+      detail: coefficient of the content image's detail that is added at every level, 0 or 1.
+    """
 
     weights: Weights
     learning_rate: float
@@ -34,55 +42,62 @@ class Hyperparams(NamedTuple):
 
     @classmethod
     def of(cls, config: StyleConfig, start: AnyArray | None = None) -> "Hyperparams":
-        """The numbers of `config`; only a start from the photograph gets more of its detail."""
+        """Return the numbers of `config`.
+
+        Detail is added only to runs that start from the content image, directly or by AdaIN.
+        """
         detail = float(start is None and config.init in ("content", "adain"))
         return cls(config.weights, config.learning_rate, config.average, config.noise, detail)
 
 
 def transform_weights(params: Params, *, spec: LossSpec) -> Params:
-    """Weights in the form that is fastest in the loop."""
+    """Return the weights in the form that is fastest in the loop."""
     if spec.dtype != "float32":
         return params
     layers = layers_of(spec.content_layers + spec.style_layers)
     return transform_kernels(params, layers, spec.conv)
 
 
-def _optimizer(
-    method: OptimizerSpec, learning_rate: float | Array
+def _make_optimizer(
+    spec: OptimizerSpec, learning_rate: float | Array
 ) -> optax.GradientTransformationExtraArgs:
-    return make_optimizer(method.optimizer, learning_rate, line_search=method.line_search)
+    return make_optimizer(spec.optimizer, learning_rate, line_search=spec.line_search)
 
 
-def _over(batched: bool, function: Callable[..., Any]) -> Callable[..., Any]:
+def _vmap_if(batched: bool, function: Callable[..., Any]) -> Callable[..., Any]:
     return jax.vmap(function) if batched else function
 
 
-@partial(jax.jit, static_argnames=("method", "length", "batched"))
+@partial(jax.jit, static_argnames=("optimizer_spec", "length", "batched"))
 def run_steps(
     params: Params,
     targets: Targets,
-    rates: Hyperparams,
+    hyperparams: Hyperparams,
     state: State,
-    steps: Array | None,
+    num_steps: Array | None,
     *,
-    method: OptimizerSpec,
+    optimizer_spec: OptimizerSpec,
     length: int,
     batched: bool,
 ) -> tuple[State, Info]:
-    """State after a chunk of steps, and what each reported; `length` steps if `steps` is `None`."""
+    """Run a chunk of steps: `num_steps`, or `length` if `num_steps` is `None`.
 
-    def descend(targets: Targets, rates: Hyperparams, state: State) -> tuple[State, Info]:
+    Returns:
+      The state after the chunk, and the report of each step, padded to `length`.
+    """
+
+    def run_one(targets: Targets, hyperparams: Hyperparams, state: State) -> tuple[State, Info]:
         return run(
-            lambda image: total_loss(params, image, targets, rates.weights),
-            _optimizer(method, rates.learning_rate),
+            lambda image: total_loss(params, image, targets, hyperparams.weights),
+            _make_optimizer(optimizer_spec, hyperparams.learning_rate),
             state,
-            length if steps is None else steps,
+            length if num_steps is None else num_steps,
             length=length,
-            decay=rates.average,
-            clamp=method.clamp,
+            decay=hyperparams.average,
+            clamp=optimizer_spec.clamp,
         )
 
-    return _over(batched, descend)(targets, rates, state)
+    return _vmap_if(batched, run_one)(targets, hyperparams, state)
 
 
 @partial(jax.jit, static_argnames=("shape", "sizes"))
@@ -96,18 +111,18 @@ def apply_adain(
     shape: tuple[int, int],
     sizes: tuple[tuple[int, int], ...],
 ) -> Array:
-    """`adain` of a photograph at the size `shape`, of paintings at `sizes`."""
+    """Apply `adain` to a content image at the size `shape`, with style images at `sizes`."""
     content = pyramid.resize(content, shape)
     styles = tuple(pyramid.resize(s, size) for s, size in zip(styles, sizes, strict=True))
     return adain(params, content, styles, blend=blend, strength=strength)
 
 
 @partial(jax.jit, static_argnames=("spec", "shape"))
-def compute_style(
+def compute_style_statistics(
     params: Params, style: Array, *, spec: LossSpec, shape: tuple[int, int]
 ) -> StyleStatistics:
-    """`compute_style_statistics` of a painting at the size `shape`."""
-    return compute_style_statistics(params, pyramid.resize(style, shape), spec)
+    """Compute the statistics of a style image at the size `shape`."""
+    return objective.compute_style_statistics(params, pyramid.resize(style, shape), spec)
 
 
 @partial(jax.jit, static_argnames=("spec", "shape"))
@@ -121,53 +136,58 @@ def build_targets(
     spec: LossSpec,
     shape: tuple[int, int],
 ) -> Targets:
-    """`measure` of a photograph at the size `shape`."""
+    """Build the targets of a content image at the size `shape`."""
     content = None if content is None else pyramid.resize(content, shape)
     return objective.build_targets(params, content, styles, blend, masks, spec)
 
 
-@partial(jax.jit, static_argnames=("method", "batched"))
-def init_state(image: Array, rates: Hyperparams, *, method: OptimizerSpec, batched: bool) -> State:
-    """State before the first step."""
+@partial(jax.jit, static_argnames=("optimizer_spec", "batched"))
+def init_state(
+    image: Array, hyperparams: Hyperparams, *, optimizer_spec: OptimizerSpec, batched: bool
+) -> State:
+    """Return the state before the first step."""
 
-    def first(image: Array, rates: Hyperparams) -> State:
-        return init(image, _optimizer(method, rates.learning_rate), decay=rates.average)
+    def init_one(image: Array, hyperparams: Hyperparams) -> State:
+        optimizer = _make_optimizer(optimizer_spec, hyperparams.learning_rate)
+        return init(image, optimizer, decay=hyperparams.average)
 
-    return _over(batched, first)(image, rates)
+    return _vmap_if(batched, init_one)(image, hyperparams)
 
 
 @partial(jax.jit, static_argnames=("coarse", "shape"))
 def extract_detail(image: Array, *, coarse: tuple[int, int], shape: tuple[int, int]) -> Array:
-    """`pyramid.detail`."""
+    """Extract the band of `image` between the sizes `coarse` and `shape`: `pyramid.detail`."""
     return pyramid.detail(image, coarse, shape)
 
 
-@partial(jax.jit, static_argnames=("method", "shape", "batched"))
+@partial(jax.jit, static_argnames=("optimizer_spec", "shape", "batched"))
 def enlarge_state(
     keys: Array,
     state: State,
-    rates: Hyperparams,
+    hyperparams: Hyperparams,
     detail: Array | None,
     *,
-    method: OptimizerSpec,
+    optimizer_spec: OptimizerSpec,
     shape: tuple[int, int],
     batched: bool,
 ) -> State:
-    """State at the start of the next level, of the size `shape`."""
+    """Return the state at the start of the next level, which has the size `shape`."""
 
-    def carried(key: PRNGKeyArray, state: State, rates: Hyperparams, detail: Array | None) -> State:
+    def enlarge_one(
+        key: PRNGKeyArray, state: State, hyperparams: Hyperparams, detail: Array | None
+    ) -> State:
         return pyramid.carry(
             state,
             shape,
-            _optimizer(method, rates.learning_rate),
+            _make_optimizer(optimizer_spec, hyperparams.learning_rate),
             key=key,
-            detail=0.0 if detail is None else rates.detail * detail,
-            noise=rates.noise,
-            decay=rates.average,
-            moments=method.carry == "moments",
+            detail=0.0 if detail is None else hyperparams.detail * detail,
+            noise=hyperparams.noise,
+            decay=hyperparams.average,
+            moments=optimizer_spec.carry == "moments",
         )
 
-    return _over(batched, carried)(keys, state, rates, detail)
+    return _vmap_if(batched, enlarge_one)(keys, state, hyperparams, detail)
 
 
 @partial(jax.jit, static_argnames=("color", "shape", "batched"))
@@ -180,12 +200,12 @@ def render_image(
     batched: bool,
     shape: tuple[int, int] | None = None,
 ) -> Array:
-    """The picture so far, in its final colors, at its own size or at `shape`."""
+    """Render the current image in its final colors, at its own size or at `shape`."""
 
-    def picture(state: State, content: Array | None, decay: Array) -> Array:
+    def render_one(state: State, content: Array | None, decay: Array) -> Array:
         image = pyramid.resize(averaged(state, decay=decay), shape or state.image.shape[:2])
         if color == "luminance" and content is not None:
             return with_chroma(image, pyramid.resize(content, image.shape[:2]))
         return image
 
-    return _over(batched, picture)(state, content, decay)
+    return _vmap_if(batched, render_one)(state, content, decay)

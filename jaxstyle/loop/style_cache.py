@@ -1,6 +1,10 @@
-"""What is known of paintings: each is measured once, however many pictures are made of it."""
+"""A cache of style statistics: each style image is evaluated once per size, for any number of runs.
 
-from collections.abc import Hashable
+It also holds the bounded cache that the batch's loader uses for style images.
+"""
+
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
 
 from jaxtyping import Float
 
@@ -9,18 +13,36 @@ from jaxstyle.loop import programs
 from jaxstyle.objective import StyleStatistics
 from jaxstyle.types import AnyArray, Params
 
+Value = TypeVar("Value")
+
+
+class FifoCache(Generic[Value]):
+    """A cache of at most `limit` values; the oldest is dropped first."""
+
+    def __init__(self, limit: int):
+        self._limit = limit
+        self._values: dict[Hashable, Value] = {}
+
+    def get(self, key: Hashable, compute: Callable[[], Value]) -> Value:
+        """Return the value of `key`, from `compute` if it is not in the cache."""
+        if key not in self._values:
+            value = compute()
+            while len(self._values) >= self._limit:
+                self._values.pop(next(iter(self._values)))
+            self._values[key] = value
+        return self._values[key]
+
 
 class StyleCache:
-    """Remembers the statistics of paintings by the identity of their arrays.
+    """Statistics of style images, by the identity of their arrays.
 
     Args:
-      limit: most statistics to remember, of up to 6 MiB each; the oldest go first.
+      limit: maximum number of statistics, of up to 6 MiB each.
     """
 
     def __init__(self, limit: int = 64):
-        self._limit = limit
-        # With the array, whose identity would else be free for another.
-        self._known: dict[Hashable, tuple[AnyArray, StyleStatistics]] = {}
+        # The array is kept with its statistics, so that its identity is not reused.
+        self._cache: FifoCache[tuple[AnyArray, StyleStatistics]] = FifoCache(limit)
 
     def get(
         self,
@@ -29,11 +51,12 @@ class StyleCache:
         spec: LossSpec,
         shape: tuple[int, int],
     ) -> StyleStatistics:
-        """Statistics of a style image at the height and width `shape`."""
-        key = id(style), spec, shape
-        if key not in self._known:
-            while len(self._known) >= self._limit:
-                self._known.pop(next(iter(self._known)))
-            measured = programs.compute_style(params, style, spec=spec, shape=shape)
-            self._known[key] = style, measured
-        return self._known[key][1]
+        """Return the statistics of `style` at the height and width `shape`.
+
+        `params` must be the same in every call.
+        """
+
+        def compute() -> tuple[AnyArray, StyleStatistics]:
+            return style, programs.compute_style_statistics(params, style, spec=spec, shape=shape)
+
+        return self._cache.get((id(style), spec, shape), compute)[1]

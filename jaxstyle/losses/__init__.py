@@ -1,7 +1,7 @@
-"""Losses: pure functions of features or pixels, one short file per family.
+"""Losses: pure functions of features or pixels, one short module per family.
 
-All take `[..., h, w, c]` maps or `[..., c, c]` statistics and return `[...]`:
-leading axes are a batch, and sums run in float32 where features have less.
+All take maps `[..., h, w, c]` or statistics such as `[..., c, c]` and return `[...]`: leading axes
+are a batch. Sums of half-precision features are computed in float32.
 """
 
 from jaxstyle.losses.content import content_loss as content_loss

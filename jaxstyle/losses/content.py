@@ -1,4 +1,4 @@
-"""Content: how far feature maps are from those of the photograph."""
+"""Content loss: the distance between two feature maps."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,10 +13,27 @@ def content_loss(
     *,
     norm: ContentNorm = "mean",
 ) -> Float[Array, "*batch"]:
-    """Squared distance of two feature maps.
+    """Compute the squared distance between two feature maps.
 
     `mean`: (1 / hwc) Σ (F - P)², comparable across layers and image sizes.
-    `gatys`: ½ Σ (F - P)², Gatys et al. (2016), eq. 1.
+    `gatys`: ½ Σ (F - P)². Gatys et al. (2016), eq. 1.
+
+    Args:
+      features: features of the optimized image.
+      target: features of the content image.
+      norm: normalization, `mean` or `gatys`.
+
+    Raises:
+      ValueError: If `norm` is unknown.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxstyle
+      >>> a, b = jnp.zeros((2, 3, 4)), jnp.full((2, 3, 4), 0.5)
+      >>> print(jaxstyle.content_loss(a, b))
+      0.25
+      >>> print(jaxstyle.content_loss(a, b, norm="gatys"))
+      3.0
     """
     check_option("norm", norm, ContentNorm)
     dtype = np.promote_types(features.dtype, np.float32)

@@ -1,4 +1,4 @@
-"""Style losses by name: what each keeps of a painting, and how a picture is compared with it."""
+"""Style losses by name, with the statistics and targets that they need."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,13 +21,13 @@ from jaxstyle.options import GramNorm, StyleLoss
 
 
 class StyleFamily(NamedTuple):
-    """One way to compare styles.
+    """Functions that define a style loss.
 
     Attributes:
-      statistics: what is kept of a painting, from its features `[h, w, c]`.
-      blend: of several paintings, stacked, one, with weights that add up to 1.
-      target: what a picture is compared with, from what was kept.
-      loss: of features `[h, w, c]`, a target, and a mask `[h, w]` or `None`.
+      statistics: computes the statistics of a style image from its features `[h, w, c]`.
+      blend: averages stacked statistics of several style images, with weights that sum to 1.
+      target: converts statistics to the target of the loss.
+      loss: computes the loss from features `[h, w, c]`, a target, and a mask `[h, w]` or `None`.
     """
 
     statistics: Callable[[Array], Any]
@@ -37,29 +37,43 @@ class StyleFamily(NamedTuple):
 
 
 def style_family(name: StyleLoss, gram_norm: GramNorm = "mean") -> StyleFamily:
-    """The style loss of this name."""
+    """Return the functions of a style loss.
+
+    Args:
+      name: name of the loss.
+      gram_norm: normalization of the loss `gram`; see `gram_loss`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxstyle.losses import style_family
+      >>> features, style_features = jnp.zeros((4, 4, 2)), jnp.ones((5, 6, 2))
+      >>> family = style_family("mean_std")
+      >>> target = family.target(family.statistics(style_features))
+      >>> print(family.loss(features, target, None).round(3))
+      1.0
+    """
     return {
-        "gram": StyleFamily(moments, _average, _second, partial(_gram_loss, norm=gram_norm)),
+        "gram": StyleFamily(moments, _average, _second_moment, partial(_gram_loss, norm=gram_norm)),
         "wasserstein": StyleFamily(moments, _average, gaussian, wasserstein_loss),
-        "mean_std": StyleFamily(moments, _average, _itself, mean_std_loss),
-        "sliced": StyleFamily(sliced_quantiles, _average, _itself, sliced_loss),
-        "histogram": StyleFamily(channel_quantiles, _average, _itself, histogram_loss),
-        "nearest": StyleFamily(points, blend_points, _itself, nearest_loss),
-        "transport": StyleFamily(points, blend_points, _itself, transport_loss),
+        "mean_std": StyleFamily(moments, _average, _identity, mean_std_loss),
+        "sliced": StyleFamily(sliced_quantiles, _average, _identity, sliced_loss),
+        "histogram": StyleFamily(channel_quantiles, _average, _identity, histogram_loss),
+        "nearest": StyleFamily(points, blend_points, _identity, nearest_loss),
+        "transport": StyleFamily(points, blend_points, _identity, transport_loss),
     }[name]
 
 
 def _average(stacked: Any, weights: Float[Array, " styles"]) -> Any:
-    # Of quantiles too: their average is the Wasserstein barycenter of the distributions.
+    # Averaged quantiles are those of the Wasserstein barycenter of the distributions.
     return jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, 1), stacked)
 
 
-def _itself(kept: Any) -> Any:
-    return kept
+def _identity(statistics: Any) -> Any:
+    return statistics
 
 
-def _second(kept: Moments) -> Array:
-    return kept.second
+def _second_moment(statistics: Moments) -> Array:
+    return statistics.second
 
 
 def _gram_loss(features: Array, target: Array, mask: Array | None, *, norm: GramNorm) -> Array:

@@ -1,11 +1,10 @@
-"""Style as the Gaussian of the features: their means and how they vary together.
+"""Style losses on the mean and covariance of features.
 
-Unlike a Gram matrix, which mixes both, a Gaussian cannot trade a mean that is too low for a
-few spots that are too strong.
+A Gram matrix mixes both: a mean that is too low can be offset by a few activations that are too
+strong. These losses compare them separately.
 """
 
 import math
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,18 +13,28 @@ from jaxtyping import Array, Float
 
 from jaxstyle.losses.gram import gram_matrix, inner_products
 from jaxstyle.losses.positions import positions
-from jaxstyle.ops.linalg import eigh
+from jaxstyle.ops.linalg import eigh, matmul
 
 
 class Moments(NamedTuple):
-    """First and second raw moment of features over positions: both blend linearly."""
+    """First and second raw moments of features over positions. Both can be blended linearly.
+
+    Attributes:
+      mean: mean of each channel.
+      second: mean product of each pair of channels: the Gram matrix.
+    """
 
     mean: Float[Array, "*batch c"]
     second: Float[Array, "*batch c c"]
 
 
 class Gaussian(NamedTuple):
-    """Mean, and the root of the covariance matrix."""
+    """Mean and covariance of a Gaussian; target of `wasserstein_loss`.
+
+    Attributes:
+      mean: mean of each channel.
+      root: symmetric square root of the covariance matrix.
+    """
 
     mean: Float[Array, "*batch c"]
     root: Float[Array, "*batch c c"]
@@ -34,13 +43,40 @@ class Gaussian(NamedTuple):
 def moments(
     features: Float[Array, "*batch h w c"], mask: Float[Array, "*batch h w"] | None = None
 ) -> Moments:
-    """Moments of a feature map, averaged over positions, under `mask` if there is one."""
+    """Compute the first and second moments of a feature map, averaged over positions.
+
+    Args:
+      features: feature map.
+      mask: weight of each position, at least 0; `None` for equal weights.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxstyle.losses import moments
+      >>> mean, second = moments(jnp.array([[[1.0, 0.0], [3.0, 4.0]]]))
+      >>> print(mean)
+      [2. 2.]
+      >>> print(second)
+      [[5. 6.]
+       [6. 8.]]
+    """
     weights, flat = positions(features, mask)
     return Moments((weights * flat).sum(axis=-2), gram_matrix(features, mask))
 
 
 def deviation(moments: Moments) -> Float[Array, "*batch c"]:
-    """Standard deviation of every channel; its gradient is finite where a channel is flat."""
+    """Compute the standard deviation of each channel.
+
+    The variance is at least 1e-8, so the gradient is finite for a constant channel.
+
+    Args:
+      moments: result of the function `moments`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxstyle.losses import deviation, moments
+      >>> print(deviation(moments(jnp.array([[[1.0, 0.0], [3.0, 4.0]]]))))
+      [1. 2.]
+    """
     variance = jnp.diagonal(moments.second, axis1=-2, axis2=-1) - jnp.square(moments.mean)
     # sqrt has infinite slope at 0.
     return jnp.sqrt(jnp.maximum(variance, 1e-8))
@@ -51,18 +87,44 @@ def mean_std_loss(
     target: Moments,
     mask: Float[Array, "*batch h w"] | None = None,
 ) -> Float[Array, "*batch"]:
-    """Squared differences of means and of deviations, per channel.
+    """Compute the squared differences of means and standard deviations, per channel.
 
-    (1/c) (|μ - μ̂|² + |σ - σ̂|²): the style loss of Huang and Belongie (2017), eq. 13, squared; the
-    Wasserstein loss of features whose channels are independent.
+    (1/c) (|μ - μ̂|² + |σ - σ̂|²). Huang and Belongie (2017), eq. 13, squared. It equals
+    `wasserstein_loss` for independent channels.
+
+    Args:
+      features: features of the optimized image.
+      target: `moments` of the features of the style image.
+      mask: weight of each position, at least 0; `None` for equal weights.
+
+    Example:
+      The means differ by 2; the standard deviations are equal:
+
+      >>> import jax.numpy as jnp
+      >>> from jaxstyle.losses import mean_std_loss, moments
+      >>> style = jnp.arange(12.0).reshape(3, 4, 1)
+      >>> print(mean_std_loss(style + 2, moments(style)))
+      4.0
     """
-    found = moments(features, mask)
-    means = jnp.square(found.mean - target.mean).mean(axis=-1)
-    return means + jnp.square(deviation(found) - deviation(target)).mean(axis=-1)
+    image_moments = moments(features, mask)
+    means = jnp.square(image_moments.mean - target.mean).mean(axis=-1)
+    return means + jnp.square(deviation(image_moments) - deviation(target)).mean(axis=-1)
 
 
 def gaussian(moments: Moments) -> Gaussian:
-    """The Gaussian with these moments; its root by eigenvectors, once per target."""
+    """Compute the Gaussian with the given moments, the target of `wasserstein_loss`.
+
+    Uses an eigendecomposition, once per target.
+
+    Args:
+      moments: result of the function `moments`, or a blend of several.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxstyle.losses import gaussian, moments
+      >>> print(gaussian(moments(jnp.array([[[1.0], [5.0]]]))))
+      Gaussian(mean=Array([3.], dtype=float32), root=Array([[2.]], dtype=float32))
+    """
     mean, second = moments
     values, vectors = eigh(second - mean[..., :, None] * mean[..., None, :])
     roots = jnp.sqrt(jnp.maximum(values, 0))[..., None, :]
@@ -74,72 +136,93 @@ def wasserstein_loss(
     target: Gaussian,
     mask: Float[Array, "*batch h w"] | None = None,
 ) -> Float[Array, "*batch"]:
-    """Squared 2-Wasserstein distance of two Gaussians, per channel.
+    """Compute the squared 2-Wasserstein distance between two Gaussians, per channel.
 
-    (1/c) (|μ - μ̂|² + tr Σ + tr Σ̂ - 2 tr (Σ̂^½ Σ Σ̂^½)^½). With X the centered features over √n,
-    Σ = XᵀX, and the last trace is also that of (X Σ̂ Xᵀ)^½, the smaller matrix in maps of fewer
-    positions than channels. style-transfer-pytorch has the same loss with Σ + 10⁻⁴ I, and the
-    mean's part averaged as here.
+    (1/c) (|μ - μ̂|² + tr Σ + tr Σ̂ - 2 tr (Σ̂^½ Σ Σ̂^½)^½). Let X be the centered features divided by
+    √n; then Σ = XᵀX, and the last trace equals tr (X Σ̂ Xᵀ)^½. Maps with fewer positions than
+    channels use the latter, a smaller matrix. style-transfer-pytorch adds 10⁻⁴ I to Σ; this
+    function does not. Both average the term of the means over channels.
+
+    Args:
+      features: features of the optimized image.
+      target: `gaussian` of the `moments` of the style image's features.
+      mask: weight of each position, at least 0; `None` for equal weights.
+
+    Example:
+      Two Gaussians with equal covariance differ by the squared distance of their means:
+
+      >>> import jax.numpy as jnp
+      >>> from jaxstyle.losses import gaussian, moments, wasserstein_loss
+      >>> style = jnp.arange(12.0).reshape(3, 4, 1)
+      >>> print(wasserstein_loss(style + 2, gaussian(moments(style))).round(3))
+      4.0
     """
     weights, flat = positions(features, mask)
     mean = (weights * flat).sum(axis=-2)
-    # Centered before it is squared: of a flat map nothing but rounding would be left after.
+    # Centering before squaring is accurate where the mean is much larger than the deviation.
     x = jnp.sqrt(weights) * (flat - mean[..., None, :])
-    spread = jnp.square(x).sum(axis=(-2, -1)) + jnp.square(target.root).sum(axis=(-2, -1))
+    traces = jnp.square(x).sum(axis=(-2, -1)) + jnp.square(target.root).sum(axis=(-2, -1))
     if x.shape[-2] < x.shape[-1]:
-        y = _matmul(x, target.root)
-        middle = _matmul(y, y.swapaxes(-1, -2))
+        y = matmul(x, target.root)
+        product = matmul(y, y.swapaxes(-1, -2))
     else:
-        middle = _matmul(_matmul(target.root, inner_products(x)), target.root)
+        product = matmul(matmul(target.root, inner_products(x)), target.root)
     means = jnp.square(mean - target.mean).sum(axis=-1)
-    return (means + spread - 2 * root_trace(middle)) / x.shape[-1]
+    return (means + traces - 2 * root_trace(product)) / x.shape[-1]
 
 
 @jax.custom_vjp
 def root_trace(m: Float[Array, "*batch c c"]) -> Float[Array, "*batch"]:
-    """Trace of M^½, of a positive semidefinite matrix. Reverse-mode differentiable, once."""
+    """Compute the trace of M^½ for positive semidefinite matrices.
+
+    The gradient is ½ M^-½. Reverse-mode differentiable, once.
+
+    Args:
+      m: symmetric positive semidefinite matrices.
+    """
     return _root_trace(m)[0]
 
 
 def _root_trace(m: jax.Array) -> tuple[jax.Array, jax.Array]:
-    root, inverse = _roots(m)
-    return jnp.trace(root, axis1=-2, axis2=-1), inverse
+    root, inverse_root = _roots(m)
+    return jnp.trace(root, axis1=-2, axis2=-1), inverse_root
 
 
-root_trace.defvjp(_root_trace, lambda inverse, g: (0.5 * g[..., None, None] * inverse,))
+root_trace.defvjp(_root_trace, lambda inverse_root, g: (0.5 * g[..., None, None] * inverse_root,))
 
-# Square roots of eigenvalues are exact to 0.5 % from this share of the norm's on, and damped below.
-_LEAST = 1 / 1000
+# Smallest root of an eigenvalue, relative to the root of the matrix's norm, that is accurate to
+# 0.5 %. Smaller roots are damped.
+_MIN_ROOT = 1 / 1000
 _STEPS = 10
 
 
 def _scales() -> list[float]:
-    """Factor before each Newton-Schulz step that lifts the least root most, with none above 1."""
-    least, scales = _LEAST, []
+    """Compute the scale of each Newton-Schulz step.
+
+    It raises the smallest root as far as possible without raising any root above 1.
+    """
+    root, scales = _MIN_ROOT, []
     for _ in range(_STEPS):
-        scale = math.sqrt(3 / (1 + least + least**2))
-        least = scale * least * (1.5 - 0.5 * (scale * least) ** 2)
+        scale = math.sqrt(3 / (1 + root + root**2))
+        root = scale * root * (1.5 - 0.5 * (scale * root) ** 2)
         scales.append(scale)
     return scales
 
 
 def _roots(m: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """M^½ and M^-½ of a positive semidefinite matrix, by coupled Newton-Schulz steps.
+    """Compute M^½ and M^-½ of positive semidefinite matrices by coupled Newton-Schulz steps.
 
-    Matrix products alone, so that accelerators and `vmap` like it; scaled by Chen and Chow (2014),
+    Matrix products are fast on accelerators and under `vmap`. Scaled as in Chen and Chow (2014),
     "A Stable Scaling of Newton-Schulz for Improving the Sign Function Computation".
     """
     norm = jnp.maximum(jnp.linalg.norm(m, axis=(-2, -1), keepdims=True), 1e-30)
-    one = jnp.eye(m.shape[-1], dtype=m.dtype)
+    identity = jnp.eye(m.shape[-1], dtype=m.dtype)
 
     def step(pair: tuple[jax.Array, jax.Array], scale: jax.Array) -> tuple[Any, None]:
         y, z = pair
-        correction = scale * (1.5 * one - 0.5 * scale**2 * _matmul(z, y))
-        return (_matmul(y, correction), _matmul(correction, z)), None
+        correction = scale * (1.5 * identity - 0.5 * scale**2 * matmul(z, y))
+        return (matmul(y, correction), matmul(correction, z)), None
 
-    start = m / norm, jnp.broadcast_to(one, m.shape)
+    start = m / norm, jnp.broadcast_to(identity, m.shape)
     (y, z), _ = jax.lax.scan(step, start, jnp.asarray(_scales(), m.dtype))
     return y * jnp.sqrt(norm), z / jnp.sqrt(norm)
-
-
-_matmul = partial(jnp.matmul, precision="highest")

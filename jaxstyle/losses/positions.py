@@ -1,4 +1,4 @@
-"""A feature map as a set: its features, and how much each position counts."""
+"""Feature maps as weighted sets: a feature and a weight for each position."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,17 @@ import numpy as np
 
 
 def positions(features: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """Weight of each position, adding up to 1 (or 0, where a mask vanishes), and its features.
+    """Flatten a feature map and a mask into weights and features, one row per position.
 
-    In float32 at least: a difference of moments would lose most of half precision.
+    Both are float32 or higher: differences of moments lose too many digits in half precision.
+
+    Args:
+      features: feature map `[*batch, h, w, c]`.
+      mask: weight of each position `[*batch, h, w]`, at least 0; `None` for equal weights.
+
+    Returns:
+      Weights `[*batch, hw, 1]`, which sum to 1 (or to 0 if `mask` is 0 everywhere), and features
+      `[*batch, hw, c]`. Without a mask, the weights have no batch axes.
     """
     dtype = np.promote_types(features.dtype, np.float32)
     flat = features.reshape(*features.shape[:-3], -1, features.shape[-1]).astype(dtype)

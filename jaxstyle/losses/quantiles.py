@@ -1,6 +1,6 @@
-"""Style as distributions: the features' values along directions, or in every channel.
+"""Style losses on distributions of feature values, per channel or along random directions.
 
-They see what mean and covariance do not, such as two colors where their mix would do.
+They distinguish distributions with equal mean and covariance, e.g. two colors and their mixture.
 """
 
 import jax
@@ -10,25 +10,47 @@ from jaxtyping import Array, Float
 
 from jaxstyle.losses.positions import positions
 
-# Values that are kept of a distribution.
+# Number of quantiles per distribution.
 _LEVELS = 512
-# Directions that are looked along, fixed so that the loss stays one function of the picture.
 _DIRECTIONS = 256
 
 
 def channel_quantiles(features: Float[Array, "*batch h w c"]) -> Float[Array, "*batch 512 c"]:
-    """Values of every channel, in order, at 512 levels from 1/1024 to 1023/1024."""
+    """Compute 512 quantiles of each channel, at levels from 1/1024 to 1023/1024.
+
+    Args:
+      features: features of the style image.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxstyle.losses import channel_quantiles
+      >>> quantiles = channel_quantiles(jnp.arange(2048.0).reshape(32, 64, 1))
+      >>> print(quantiles[:3, 0])
+      [1.5 5.5 9.5]
+    """
     _, flat = positions(features, None)
     levels = (jnp.arange(_LEVELS, dtype=flat.dtype)[:, None] + 0.5) / _LEVELS
-    return _value(
+    return _interpolate(
         jnp.sort(flat, axis=-2),
         jnp.broadcast_to(levels, (*flat.shape[:-2], _LEVELS, flat.shape[-1])),
     )
 
 
 def sliced_quantiles(features: Float[Array, "*batch h w c"]) -> Float[Array, "*batch 512 256"]:
-    """`channel_quantiles` along 256 random directions."""
-    return channel_quantiles(_along_directions(features))
+    """Compute `channel_quantiles` of the features projected on 256 random directions.
+
+    The directions are the same in every call.
+
+    Args:
+      features: features of the style image.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxstyle.losses import sliced_quantiles
+      >>> sliced_quantiles(jnp.zeros((8, 8, 3))).shape
+      (512, 256)
+    """
+    return channel_quantiles(project(features, _DIRECTIONS))
 
 
 def histogram_loss(
@@ -36,18 +58,35 @@ def histogram_loss(
     target: Float[Array, "*batch 512 c"],
     mask: Float[Array, "*batch h w"] | None = None,
 ) -> Float[Array, "*batch"]:
-    """Squared distance of every channel's values from the style's of the same rank, a mean.
+    """Compute the mean squared difference between values of equal rank, per channel.
 
     Risser, Wilmot and Barnes (2017), "Stable and Controllable Neural Texture Synthesis and Style
-    Transfer Using Histogram Losses", section 4.1, with ranks in place of 256 bins. The target is
-    from `channel_quantiles`. It sorts all positions: on a CPU a matter for small pictures.
+    Transfer Using Histogram Losses", section 4.1. Departure: ranks replace their 256 bins.
+    All positions are sorted, which is slow for large images on a CPU.
+
+    Args:
+      features: features of the optimized image.
+      target: `channel_quantiles` of the features of the style image.
+      mask: weight of each position, at least 0; `None` for equal weights.
+
+    Example:
+      Values at other positions cost nothing; values that all differ by 3 cost 9:
+
+      >>> import jax.numpy as jnp
+      >>> from jaxstyle.losses import channel_quantiles, histogram_loss
+      >>> style = jnp.arange(512.0).reshape(16, 32, 1)
+      >>> target = channel_quantiles(style)
+      >>> print(histogram_loss(style[::-1], target).round(3))
+      0.0
+      >>> print(histogram_loss(style + 3, target).round(3))
+      9.0
     """
     weights, flat = positions(features, mask)
     values, weights = jax.lax.sort(
         (flat, jnp.broadcast_to(weights, flat.shape)), dimension=flat.ndim - 2, num_keys=1
     )
-    ranks = jnp.cumsum(weights, axis=-2) - 0.5 * weights
-    squares = jnp.square(values - _value(target, ranks))
+    levels = jnp.cumsum(weights, axis=-2) - 0.5 * weights
+    squares = jnp.square(values - _interpolate(target, levels))
     return (weights * squares).sum(axis=-2).mean(axis=-1)
 
 
@@ -56,29 +95,54 @@ def sliced_loss(
     target: Float[Array, "*batch 512 256"],
     mask: Float[Array, "*batch h w"] | None = None,
 ) -> Float[Array, "*batch"]:
-    """`histogram_loss` along 256 directions: the squared sliced Wasserstein distance.
+    """Compute the squared sliced Wasserstein distance, along 256 random directions.
 
-    Heitz et al. (2021), "A Sliced Wasserstein Loss for Neural Texture Synthesis", eq. 4. They draw
-    new directions at every step. The target is from `sliced_quantiles`.
+    Equal to `histogram_loss` of the projected features. Heitz et al. (2021), "A Sliced
+    Wasserstein Loss for Neural Texture Synthesis", eq. 4. Departure: the directions are fixed,
+    where they draw new ones at every step.
+
+    Args:
+      features: features of the optimized image.
+      target: `sliced_quantiles` of the features of the style image.
+      mask: weight of each position, at least 0; `None` for equal weights.
+
+    Example:
+      Unlike `histogram_loss`, it depends on the correlation between channels:
+
+      >>> import jax.numpy as jnp
+      >>> from jaxstyle.losses import sliced_loss, sliced_quantiles
+      >>> x = jnp.linspace(0, 1, 512).reshape(16, 32)
+      >>> target = sliced_quantiles(jnp.stack([x, x], axis=-1))
+      >>> loss = sliced_loss(jnp.stack([x, x[::-1, ::-1]], axis=-1), target)
+      >>> bool(loss > 0.01)
+      True
     """
-    return histogram_loss(_along_directions(features), target, mask)
+    return histogram_loss(project(features, _DIRECTIONS), target, mask)
 
 
-def _along_directions(features: jax.Array) -> jax.Array:
+def project(features: Float[Array, "*batch c"], directions: int) -> Float[Array, "*batch d"]:
+    """Project features on random directions: unit vectors that depend only on their number.
+
+    Fixed directions make a loss a deterministic function of the image.
+
+    Args:
+      features: features, channels last.
+      directions: number of directions.
+    """
     channels = features.shape[-1]
-    directions = jax.random.normal(jax.random.key(0), (channels, _DIRECTIONS))
-    directions /= jnp.linalg.norm(directions, axis=0)
+    vectors = jax.random.normal(jax.random.key(0), (channels, directions))
+    vectors /= jnp.linalg.norm(vectors, axis=0)
     dtype = np.promote_types(features.dtype, np.float32)
     full = {"precision": "highest", "preferred_element_type": dtype}
-    return jnp.einsum("...c,cd->...d", features, directions.astype(features.dtype), **full)
+    return jnp.einsum("...c,cd->...d", features, vectors.astype(features.dtype), **full)
 
 
-def _value(values: jax.Array, ranks: jax.Array) -> jax.Array:
-    """Values at ranks in [0, 1], between those of [..., m, c] at (i + ½) / m."""
+def _interpolate(values: jax.Array, levels: jax.Array) -> jax.Array:
+    """Interpolate sorted values `[..., m, c]`, at levels (i + ½) / m, at the given levels."""
     count = values.shape[-2]
-    at = jnp.clip(ranks * count - 0.5, 0, count - 1)
-    below = jnp.floor(at)
+    position = jnp.clip(levels * count - 0.5, 0, count - 1)
+    below = jnp.floor(position)
     index = below.astype(jnp.int32)
     low = jnp.take_along_axis(values, index, axis=-2)
     high = jnp.take_along_axis(values, jnp.minimum(index + 1, count - 1), axis=-2)
-    return low + (at - below) * (high - low)
+    return low + (position - below) * (high - low)

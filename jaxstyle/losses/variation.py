@@ -1,4 +1,4 @@
-"""Total variation: how much neighboring pixels differ."""
+"""Total variation: squared differences between neighboring pixels."""
 
 import math
 
@@ -11,28 +11,44 @@ from jaxstyle.options import TVForm, check_option
 def total_variation(
     image: Float[Array, "*batch h w c"], *, form: TVForm = "nine_point"
 ) -> Float[Array, "*batch"]:
-    """Mean squared difference between neighbors, 0 on a flat image.
+    """Compute the mean squared difference between neighboring pixels.
 
-    `squared`: mean of squared horizontal plus mean of squared vertical differences.
-    `nine_point`: all eight neighbors of a pixel, as in style-transfer-pytorch:
-    twice the sum of the horizontal and vertical means over 3 and of the two
-    diagonal means over 12, with edge pixels repeated once around. Isotropic, and
-    unlike `squared` it sees a checkerboard's diagonals.
+    `squared`: mean squared vertical difference plus mean squared horizontal difference.
+    `nine_point`: differences to all eight neighbors, as in style-transfer-pytorch: twice the sum
+    of the vertical and horizontal means divided by 3 and the two diagonal means divided by 12.
+    The image is first padded with one copy of its edge pixels. Isotropic; unlike `squared`,
+    it includes diagonal differences.
+
+    Args:
+      image: image or feature map.
+      form: neighbors to compare with, `nine_point` or `squared`.
+
+    Raises:
+      ValueError: If `form` is unknown.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxstyle
+      >>> ramp = jnp.broadcast_to(jnp.arange(3.0)[None, :, None], (4, 3, 3))
+      >>> print(jaxstyle.total_variation(ramp, form="squared"))
+      1.0
+      >>> print(jaxstyle.total_variation(jnp.ones((4, 3, 3))))
+      0.0
     """
     check_option("form", form, TVForm)
     axes = (-3, -2, -1)
     if form == "squared":
         rows = jnp.square(image[..., 1:, :, :] - image[..., :-1, :, :])
         cols = jnp.square(image[..., :, 1:, :] - image[..., :, :-1, :])
-        # A picture of one row has no rows that differ.
+        # An image of one row has no vertical differences: divide by 1, not 0.
         mean_rows, mean_cols = (
             x.sum(axis=axes) / max(1, math.prod(x.shape[-3:])) for x in (rows, cols)
         )
         return mean_rows + mean_cols
     padding = [(0, 0)] * (image.ndim - 3) + [(1, 1), (1, 1), (0, 0)]
     x = jnp.pad(image, padding, mode="edge")
-    across = jnp.square(x[..., 1:, :, :] - x[..., :-1, :, :]).mean(axis=axes)
-    along = jnp.square(x[..., :, 1:, :] - x[..., :, :-1, :]).mean(axis=axes)
-    falling = jnp.square(x[..., 1:, 1:, :] - x[..., :-1, :-1, :]).mean(axis=axes)
-    rising = jnp.square(x[..., :-1, 1:, :] - x[..., 1:, :-1, :]).mean(axis=axes)
-    return 2 * ((across + along) / 3 + (falling + rising) / 12)
+    vertical = jnp.square(x[..., 1:, :, :] - x[..., :-1, :, :]).mean(axis=axes)
+    horizontal = jnp.square(x[..., :, 1:, :] - x[..., :, :-1, :]).mean(axis=axes)
+    diagonal = jnp.square(x[..., 1:, 1:, :] - x[..., :-1, :-1, :]).mean(axis=axes)
+    antidiagonal = jnp.square(x[..., :-1, 1:, :] - x[..., 1:, :-1, :]).mean(axis=axes)
+    return 2 * ((vertical + horizontal) / 3 + (diagonal + antidiagonal) / 12)

@@ -1,1 +1,1 @@
-"""Array operations: convolution, matrix roots, the order of gradients."""
+"""Array operations: convolution, linear algebra, gradient ordering."""

@@ -1,4 +1,4 @@
-"""The 3x3 convolution of VGG: how borders are filled, and a gradient fit for loops."""
+"""The 3x3 convolution of VGG: border padding, and a gradient that is fast inside loops."""
 
 from functools import partial
 from typing import Any, Literal
@@ -11,11 +11,11 @@ from jaxtyping import Array, Float
 from jaxstyle.ops import winograd
 from jaxstyle.options import Padding
 
-Lines = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+_BorderLines = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 """Top and bottom row `[n, w, c]`, left and right column `[n, h, c]`."""
-_Filled = Literal["zeros", "edge", "reflect"]
-# Lines between the border and the ones that are copied around it.
-_NEAR = {"edge": 0, "reflect": 1}
+_ResolvedPadding = Literal["zeros", "edge", "reflect"]
+# Distance from the border of the row or column that the padding copies.
+_SOURCE_OFFSET = {"edge": 0, "reflect": 1}
 
 
 def conv3x3(
@@ -27,21 +27,40 @@ def conv3x3(
     first: bool = False,
     transformed: Float[Array, "36 c d"] | None = None,
 ) -> Float[Array, "*batch h w d"]:
-    """Cross-correlation with a 3x3 kernel, plus a bias; the size of the map stays.
+    """Cross-correlate a feature map with a 3x3 kernel and add a bias, preserving its size.
 
-    Reverse-mode differentiable in all arguments, to any order; not forward-mode.
+    Reverse-mode differentiable, to any order without `transformed`. Forward mode is not
+    supported.
 
     Args:
       x: feature map.
-      kernel: HWIO.
+      kernel: weights, HWIO.
       bias: one value per output channel.
-      padding: `zeros` as VGG was trained; `reflect` and `edge` repeat the map's own
-        values; `edge_first` is `edge` in the first layer of the network and
-        `zeros` in the others, which keeps the picture's frame from darkening
-        and leaves deep features as trained.
+      padding: values outside the map. `zeros` is what VGG was trained with. `edge` repeats
+        the outermost pixels; `reflect` mirrors the map. `edge_first` is `edge` in the
+        network's first layer and `zeros` in all others: it avoids a dark frame in the
+        result and leaves deep features as trained.
       first: whether this is the network's first layer.
-      transformed: the kernel by `winograd.transform`, if the maps are to be
-        computed so; gradients of the weights are those of `kernel` all the same.
+      transformed: `winograd.transform(kernel)`. If given, the map is computed with Winograd's
+        algorithm. The gradient of the weights is then of first order, and that of `kernel`.
+
+    Returns:
+      The map `[*batch, h, w, d]`.
+
+    Example:
+      Zero padding lowers the values along the border; edge padding does not:
+
+      >>> import jax.numpy as jnp
+      >>> from jaxstyle.ops.conv import conv3x3
+      >>> x, kernel, bias = jnp.ones((3, 4, 1)), jnp.ones((3, 3, 1, 1)), jnp.zeros(1)
+      >>> print(conv3x3(x, kernel, bias)[..., 0])
+      [[4. 6. 6. 4.]
+       [6. 9. 9. 6.]
+       [4. 6. 6. 4.]]
+      >>> print(conv3x3(x, kernel, bias, padding="edge")[..., 0])
+      [[9. 9. 9. 9.]
+       [9. 9. 9. 9.]
+       [9. 9. 9. 9.]]
     """
     batch = x.shape[:-3]
     x = x.reshape(-1, *x.shape[-3:])
@@ -51,41 +70,40 @@ def conv3x3(
     return x.reshape(*batch, *x.shape[1:]) + bias
 
 
-# XLA's CPU compiler brings convolutions into the form of its fast kernels only outside
-# of loops, and JAX's own gradient is not in that form: in a `fori_loop` it took four
-# times as long (jax-ml/jax#12868). This one is in that form from the start.
+# Inside a loop, XLA's CPU compiler uses its fast kernels only for convolutions that are already
+# in canonical form (jax-ml/jax#12868). JAX's own gradient is not; this one is.
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _conv(
-    x: jax.Array, kernel: jax.Array, transformed: jax.Array | None, padding: _Filled
+    x: jax.Array, kernel: jax.Array, transformed: jax.Array | None, padding: _ResolvedPadding
 ) -> jax.Array:
     return _convolve(x, kernel, transformed, padding)
 
 
 def _forward(
-    x: Any, kernel: Any, transformed: Any | None, padding: _Filled
+    x: Any, kernel: Any, transformed: Any | None, padding: _ResolvedPadding
 ) -> tuple[jax.Array, tuple]:
     values = x.value, kernel.value, None if transformed is None else transformed.value
-    # A descent asks for no gradient of the weights: it is then not even traced.
-    learned = values[0] if kernel.perturbed else None
-    return _convolve(*values, padding), (learned, *values[1:])
+    # Only the kernel's gradient needs the map. Style transfer does not ask for it.
+    saved_x = values[0] if kernel.perturbed else None
+    return _convolve(*values, padding), (saved_x, *values[1:])
 
 
 def _backward(
-    padding: _Filled, saved: tuple, cotangent: jax.Array
+    padding: _ResolvedPadding, saved: tuple, cotangent: jax.Array
 ) -> tuple[jax.Array, jax.Array | None, None]:
     x, kernel, transformed = saved
     if transformed is not None:
         x_bar = winograd.convolve_transposed(cotangent, transformed)
-        x_bar = _folded(_folded(x_bar, 1, padding), 2, padding)
+        x_bar = _pad_axis_transposed(_pad_axis_transposed(x_bar, 1, padding), 2, padding)
     else:
-        turned = jnp.flip(kernel, axis=(0, 1)).swapaxes(2, 3)
-        x_bar: jax.Array = _conv(cotangent, turned, None, "zeros")
+        flipped = jnp.flip(kernel, axis=(0, 1)).swapaxes(2, 3)
+        x_bar: jax.Array = _conv(cotangent, flipped, None, "zeros")
         if padding != "zeros":
-            near = _NEAR[padding]
-            seen = jax.linear_transpose(
-                lambda border: _seen(border, kernel, padding), _border(x_bar, near)
+            offset = _SOURCE_OFFSET[padding]
+            response_transposed = jax.linear_transpose(
+                lambda border: _border_response(border, kernel, padding), _border(x_bar, offset)
             )
-            x_bar = _add_to_border(x_bar, near, *seen(_border(cotangent, 0)))
+            x_bar = _add_to_border(x_bar, offset, *response_transposed(_border(cotangent, 0)))
     if x is None:
         return x_bar, None, None
     _, kernel_vjp = jax.vjp(lambda kernel: _convolve(x, kernel, None, padding), kernel)
@@ -96,75 +114,80 @@ _conv.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
 def _convolve(
-    x: jax.Array, kernel: jax.Array, transformed: jax.Array | None, padding: _Filled
+    x: jax.Array, kernel: jax.Array, transformed: jax.Array | None, padding: _ResolvedPadding
 ) -> jax.Array:
     if transformed is not None:
-        return winograd.convolve(_padded(_padded(x, 1, padding), 2, padding), transformed)
+        return winograd.convolve(_pad_axis(_pad_axis(x, 1, padding), 2, padding), transformed)
     layout = ("NHWC", "HWIO", "NHWC")
     y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
     if padding == "zeros":
         return y
-    # Only the outermost rows and columns see what is around the map. To pad the whole map
-    # took twice the time on the CPU, and half as much memory again.
-    return _add_to_border(y, 0, _seen(_border(x, _NEAR[padding]), kernel, padding))
+    # Padding affects only the outermost rows and columns of the output. Correcting these is
+    # faster than padding the whole map, and needs less memory.
+    border = _border(x, _SOURCE_OFFSET[padding])
+    return _add_to_border(y, 0, _border_response(border, kernel, padding))
 
 
-def _padded(x: jax.Array, axis: int, padding: _Filled) -> jax.Array:
-    """An axis with one line more at both ends; copies are taken, as `jnp.pad` compiles longer."""
+def _pad_axis(x: jax.Array, axis: int, padding: _ResolvedPadding) -> jax.Array:
+    """Pad an axis by one at both ends; `take` compiles faster than `jnp.pad` with a mode."""
     if padding == "zeros":
         return jnp.pad(x, [(int(i == axis),) * 2 for i in range(x.ndim)])
     return x.take(np.pad(np.arange(x.shape[axis]), 1, mode=padding), axis=axis, mode="clip")
 
 
-def _border(x: jax.Array, near: int) -> Lines:
-    """First and last row, first and last column; `near` lines further in."""
-    return x[:, near], x[:, -1 - near], x[:, :, near], x[:, :, -1 - near]
+def _border(x: jax.Array, offset: int) -> _BorderLines:
+    """Return the two rows and two columns at distance `offset` from the border."""
+    return x[:, offset], x[:, -1 - offset], x[:, :, offset], x[:, :, -1 - offset]
 
 
-def _add_to_border(x: jax.Array, near: int, lines: Lines) -> jax.Array:
-    """The transpose of `_border`."""
+def _add_to_border(x: jax.Array, offset: int, lines: _BorderLines) -> jax.Array:
+    """Add lines to the map at distance `offset` from the border; the transpose of `_border`."""
     for axis, pair in ((1, lines[:2]), (2, lines[2:])):
-        x = _add_lines(x, axis, near, *(jnp.expand_dims(line, axis) for line in pair))
+        x = _add_lines(x, axis, offset, *(jnp.expand_dims(line, axis) for line in pair))
     return x
 
 
-def _add_lines(x: jax.Array, axis: int, near: int, first: jax.Array, last: jax.Array) -> jax.Array:
-    """Lines added near both ends, in the form of sums over the map, which are part of another loop.
+def _add_lines(
+    x: jax.Array, axis: int, offset: int, first: jax.Array, last: jax.Array
+) -> jax.Array:
+    """Add one line near each end of an axis.
 
-    Updated in place, XLA makes two copies of the map beside.
+    The masked sum over the whole map fuses with neighboring loops. For an indexed update XLA
+    makes two copies of the map.
     """
     index = jax.lax.broadcasted_iota(jnp.int32, x.shape, axis)
-    for at, line in ((near, first), (x.shape[axis] - 1 - near, last)):
-        x += jnp.where(index == at, line, 0)
+    for position, line in ((offset, first), (x.shape[axis] - 1 - offset, last)):
+        x += jnp.where(index == position, line, 0)
     return x
 
 
-def _folded(x: jax.Array, axis: int, padding: _Filled) -> jax.Array:
-    """The transpose of padding an axis by one line at both ends.
-
-    JAX's own transpose of `jnp.pad` held 100 MiB more in a step at 512 pixels.
-    """
+def _pad_axis_transposed(x: jax.Array, axis: int, padding: _ResolvedPadding) -> jax.Array:
+    """Apply the transpose of `_pad_axis`, with less memory than JAX's transpose of `jnp.pad`."""
     first, inside, last = jnp.split(x, (1, x.shape[axis] - 1), axis=axis)
-    return inside if padding == "zeros" else _add_lines(inside, axis, _NEAR[padding], first, last)
+    if padding == "zeros":
+        return inside
+    return _add_lines(inside, axis, _SOURCE_OFFSET[padding], first, last)
 
 
-def _seen(border: Lines, kernel: jax.Array, padding: _Filled) -> Lines:
-    """What the outermost rows and columns of a convolution see of copies around the map."""
+def _border_response(
+    border: _BorderLines, kernel: jax.Array, padding: _ResolvedPadding
+) -> _BorderLines:
+    """Compute what the padding adds to the outermost rows and columns of the output."""
     top, bottom, left, right = border
     none, side = (0, 0), (1, 1)
     top, bottom = (jnp.pad(row, (none, side, none), mode=padding) for row in (top, bottom))
-    # Corners are the rows' matter.
+    # The rows already include the corners.
     left, right = (jnp.pad(column, (none, side, none)) for column in (left, right))
     return (
-        _line(top, kernel[0]),
-        _line(bottom, kernel[2]),
-        _line(left, kernel[:, 0]),
-        _line(right, kernel[:, 2]),
+        _correlate_line(top, kernel[0]),
+        _correlate_line(bottom, kernel[2]),
+        _correlate_line(left, kernel[:, 0]),
+        _correlate_line(right, kernel[:, 2]),
     )
 
 
-def _line(x: jax.Array, taps: jax.Array) -> jax.Array:
-    """Valid cross-correlation of lines `[n, l + 2, c]` with `[3, c, d]`."""
+def _correlate_line(x: jax.Array, taps: jax.Array) -> jax.Array:
+    """Cross-correlate `[n, l + 2, c]` with `[3, c, d]`, without padding."""
     length = x.shape[1] - 2
     windows = jnp.concatenate([x[:, i : i + length] for i in range(3)], axis=-1)
     return windows @ taps.reshape(-1, taps.shape[-1])

@@ -15,7 +15,7 @@ from jaxstyle.io.images import FORMATS, check_picture, encode_image, read_shape,
 
 @pytest.fixture
 def gradient():
-    """A picture with a different value at every pixel."""
+    """An image with a different value at every pixel."""
     y, x = np.mgrid[0:32, 0:48] / 48
     return np.stack([x, y, (x + y) / 2], axis=-1).astype(np.float32)
 
@@ -25,11 +25,11 @@ def save(path, image, **options):
     return path
 
 
-def to_bytes(pixels):
+def to_pil(pixels):
     return Image.fromarray(np.round(pixels * 255).astype(np.uint8))
 
 
-def test_reads_float_rgb_in_the_unit_interval():
+def test_read_image_returns_float_rgb_in_the_unit_interval():
     image = read_image(IMAGES / "coffee.jpg")
     assert image.shape == (400, 600, 3)
     assert image.dtype == np.float32
@@ -43,9 +43,9 @@ def test_size_is_the_long_edge():
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_come_upright(tmp_path, gradient, orientation):
-    # What a camera held the other way writes: turned pixels, and a tag that says so.
-    turns = {
+def test_exif_orientation_is_applied(tmp_path, gradient, orientation):
+    # A rotated camera stores rotated pixels, and a tag with their orientation.
+    transforms = {
         1: lambda a: a,
         2: lambda a: a[:, ::-1],
         3: lambda a: a[::-1, ::-1],
@@ -57,13 +57,13 @@ def test_pictures_come_upright(tmp_path, gradient, orientation):
     }
     exif = Image.Exif()
     exif[0x0112] = orientation
-    stored = to_bytes(turns[orientation](gradient))
-    path = save(tmp_path / "turned.png", stored, exif=exif)
+    stored = to_pil(transforms[orientation](gradient))
+    path = save(tmp_path / "rotated.png", stored, exif=exif)
     np.testing.assert_allclose(read_image(path), gradient, atol=1 / 255)
 
 
 def linear_rgb_profile():
-    """A minimal matrix profile: sRGB's primaries, but linear light (gamma 1)."""
+    """A minimal matrix profile: the primaries of sRGB, but linear light (gamma 1)."""
     fixed = lambda v: struct.pack(">i", round(v * 65536))
     xyz = lambda *v: b"XYZ \0\0\0\0" + b"".join(map(fixed, v))
     tags = {
@@ -90,12 +90,12 @@ def linear_rgb_profile():
 
 def test_color_profile_is_converted_to_srgb(tmp_path):
     linear = np.full((16, 16, 3), 0.2140)  # Linear light 0.214 is 0.5 in sRGB (IEC 61966-2-1).
-    path = save(tmp_path / "linear.png", to_bytes(linear), icc_profile=linear_rgb_profile())
+    path = save(tmp_path / "linear.png", to_pil(linear), icc_profile=linear_rgb_profile())
     np.testing.assert_allclose(read_image(path), 0.5, atol=0.01)
 
 
-def test_broken_color_profile_is_ignored(tmp_path, gradient):
-    path = save(tmp_path / "odd.png", to_bytes(gradient), icc_profile=b"no profile")
+def test_invalid_color_profile_is_ignored(tmp_path, gradient):
+    path = save(tmp_path / "invalid.png", to_pil(gradient), icc_profile=b"no profile")
     np.testing.assert_allclose(read_image(path), gradient, atol=1 / 255)
 
 
@@ -112,27 +112,27 @@ def test_srgb_profile_is_written(tmp_path, gradient):
 def test_every_mode_is_read_as_rgb(tmp_path, gradient, mode):
     gray = gradient.mean(axis=-1)
     if mode == "I;16":
-        picture, expected = Image.fromarray((gray * 65535).astype(np.uint16)), gray
+        pil_image, expected = Image.fromarray((gray * 65535).astype(np.uint16)), gray
     elif mode == "F":
-        picture, expected = Image.fromarray(gray), gray
+        pil_image, expected = Image.fromarray(gray), gray
     else:
-        rgb = to_bytes(gradient)
-        picture = rgb.convert("RGBA").convert(mode) if mode == "LA" else rgb.convert(mode)
-        expected = np.asarray(picture.convert("RGB"), np.float32) / 255
+        rgb = to_pil(gradient)
+        pil_image = rgb.convert("RGBA").convert(mode) if mode == "LA" else rgb.convert(mode)
+        expected = np.asarray(pil_image.convert("RGB"), np.float32) / 255
     suffix = {"CMYK": "tiff", "YCbCr": "tiff", "F": "tiff"}.get(mode, "png")
-    image = read_image(save(tmp_path / f"picture.{suffix}", picture))
+    image = read_image(save(tmp_path / f"image.{suffix}", pil_image))
     assert image.shape == (32, 48, 3)
     expected = expected if expected.ndim == 3 else np.repeat(expected[..., None], 3, axis=-1)
     np.testing.assert_allclose(image, expected, atol=2 / 255)
 
 
-def test_sixteen_bits_keep_more_than_eight(tmp_path):
+def test_sixteen_bit_files_are_read_at_full_precision(tmp_path):
     fine = np.linspace(0.5, 0.51, 32 * 32, dtype=np.float64).reshape(32, 32)
     path = save(tmp_path / "fine.png", Image.fromarray((fine * 65535).astype(np.uint16)))
     assert len(np.unique(read_image(path))) > 500
 
 
-def test_a_gray_of_sixteen_bits_that_is_not_seen_is_transparent(tmp_path):
+def test_the_transparent_gray_of_a_sixteen_bit_file_becomes_alpha(tmp_path):
     gray = np.full((32, 32), 500, np.uint16)
     gray[:8] = 7
     path = save(tmp_path / "clear.png", Image.fromarray(gray), transparency=7)
@@ -143,59 +143,59 @@ def test_a_gray_of_sixteen_bits_that_is_not_seen_is_transparent(tmp_path):
 
 def test_alpha_is_returned_when_asked_for(tmp_path, gradient):
     rgba = np.concatenate([gradient, gradient[..., :1]], axis=-1)
-    path = save(tmp_path / "clear.png", to_bytes(rgba))
+    path = save(tmp_path / "clear.png", to_pil(rgba))
     assert read_image(path).shape == (32, 48, 3)
     assert read_image(path, alpha=True).shape == (32, 48, 4)
     np.testing.assert_allclose(read_image(path, alpha=True)[..., 3], gradient[..., 0], atol=1 / 255)
-    opaque = save(tmp_path / "opaque.png", to_bytes(gradient))
+    opaque = save(tmp_path / "opaque.png", to_pil(gradient))
     assert read_image(opaque, alpha=True).shape == (32, 48, 3)
 
 
-def test_colors_that_no_one_sees_become_the_mean_of_those_seen(tmp_path):
+def test_fully_transparent_pixels_get_the_mean_visible_color(tmp_path):
     rgba = np.zeros((32, 32, 4))
     rgba[:, :16] = [0.8, 0.4, 0.2, 1]
-    image = read_image(save(tmp_path / "half.png", to_bytes(rgba)))
+    image = read_image(save(tmp_path / "half.png", to_pil(rgba)))
     np.testing.assert_allclose(image, np.broadcast_to([0.8, 0.4, 0.2], image.shape), atol=2 / 255)
 
 
 def test_palette_with_a_transparent_color_has_alpha(tmp_path, gradient):
-    picture = to_bytes(gradient).convert("P")
-    path = save(tmp_path / "palette.png", picture, transparency=picture.getpixel((0, 0)))
+    palette = to_pil(gradient).convert("P")
+    path = save(tmp_path / "palette.png", palette, transparency=palette.getpixel((0, 0)))
     assert read_image(path, alpha=True).shape[-1] == 4
 
 
 @pytest.mark.parametrize(
     ("suffix", "error"), [(".png", 0), (".tiff", 0), (".jpg", 8), (".webp", 12)]
 )
-def test_what_is_written_is_read_back(tmp_path, gradient, suffix, error):
+def test_written_image_is_read_back(tmp_path, gradient, suffix, error):
     path = tmp_path / f"picture{suffix}"
     pixels = np.round(gradient * 255) / 255
     write_image(path, pixels)
     np.testing.assert_allclose(read_image(path), pixels, atol=error / 255 + 1e-6)
 
 
-def test_jpeg_is_of_full_chroma(tmp_path, gradient):
+def test_jpeg_has_no_chroma_subsampling(tmp_path, gradient):
     write_image(tmp_path / "picture.jpg", gradient)
     with Image.open(tmp_path / "picture.jpg") as file:
-        layers = file.layer
-    assert [layer[1:3] for layer in layers] == [(1, 1)] * 3
+        components = file.layer
+    assert [component[1:3] for component in components] == [(1, 1)] * 3
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tiff"])
-def test_alpha_survives(tmp_path, gradient, suffix):
+def test_alpha_is_written_and_read_back(tmp_path, gradient, suffix):
     rgba = np.concatenate([gradient, np.ones_like(gradient[..., :1])], axis=-1)
     rgba[:8, :, 3] = 0
     write_image(tmp_path / f"picture{suffix}", rgba)
-    back = read_image(tmp_path / f"picture{suffix}", alpha=True)
-    np.testing.assert_allclose(back[..., 3], rgba[..., 3], atol=2 / 255)
+    image = read_image(tmp_path / f"picture{suffix}", alpha=True)
+    np.testing.assert_allclose(image[..., 3], rgba[..., 3], atol=2 / 255)
 
 
-def test_jpeg_lays_alpha_on_white(tmp_path):
+def test_jpeg_composites_alpha_over_white(tmp_path):
     write_image(tmp_path / "picture.jpg", np.zeros((16, 16, 4), np.float32))
     np.testing.assert_allclose(read_image(tmp_path / "picture.jpg"), 1, atol=2 / 255)
 
 
-def test_values_outside_the_box_are_clipped_not_wrapped(tmp_path):
+def test_values_outside_the_unit_interval_are_clipped_not_wrapped(tmp_path):
     write_image(
         tmp_path / "picture.png", np.stack([np.full((16, 16), v) for v in (-1, 2, 0.5)], -1)
     )
@@ -204,21 +204,21 @@ def test_values_outside_the_box_are_clipped_not_wrapped(tmp_path):
     )
 
 
-def test_equal_pictures_are_equal_files(gradient):
+def test_equal_images_give_equal_files(gradient):
     for format_ in set(FORMATS.values()):
         assert encode_image(gradient, format_) == encode_image(gradient, format_)
-    # The profile carries no time of its making: bytes 24 to 35 of its header.
+    # The creation time of the profile, bytes 24 to 35 of its header, is constant.
     profile = Image.open(io.BytesIO(encode_image(gradient, "PNG"))).info["icc_profile"]
     assert profile[24:36] == bytes([7, 226, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0])
 
 
-def test_metadata_goes_into_png_chunks(gradient):
+def test_metadata_is_written_to_png_chunks(gradient):
     data = encode_image(gradient, "PNG", metadata={"jaxstyle": '{"α": 1}'})
     assert Image.open(io.BytesIO(data)).text["jaxstyle"] == '{"α": 1}'
 
 
 def bomb(width, height):
-    """A PNG whose header promises more pixels than anyone should allocate."""
+    """A PNG whose header declares more pixels than Pillow accepts."""
     chunk = lambda kind, data: (
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
     )
@@ -226,24 +226,24 @@ def bomb(width, height):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
-def not_a_number():
+def nan_tiff():
     buffer = io.BytesIO()
     Image.fromarray(np.full((16, 16), np.nan, np.float32)).save(buffer, "TIFF")
     return buffer.getvalue()
 
 
 def bad_files(folder):
-    whole = (IMAGES / "coffee.jpg").read_bytes()
+    jpeg = (IMAGES / "coffee.jpg").read_bytes()
     files = {
         "empty.jpg": (b"", "is empty"),
-        "text.png": (b"hello, I am no picture", "is not a picture"),
-        "truncated.jpg": (whole[: len(whole) // 2], "cannot be read: .*truncated"),
+        "text.png": (b"hello, I am no image", "is not an image that Pillow can read"),
+        "truncated.jpg": (jpeg[: len(jpeg) // 2], "cannot be read: .*truncated"),
         "bomb.png": (bomb(50_000, 50_000), "more than 178 million pixels"),
         "dot.png": (encode_image(np.zeros((1, 1, 3)), "PNG"), "is 1x1; .* at least 16"),
         "thread.png": (encode_image(np.zeros((3, 100_000, 3)), "PNG"), "is 100000x3"),
-        "flat.png": (encode_image(np.zeros((20, 100_000, 3)), "PNG"), "or 512x1 at a long edge"),
-        "nan.tiff": (not_a_number(), "pixels that are not finite"),
-        "headless.tiff": (b"II*\0\xff\xff\xff\x7f", "cannot be read|is not a picture"),
+        "flat.png": (encode_image(np.zeros((20, 100_000, 3)), "PNG"), "becomes 512x1 at a long"),
+        "nan.tiff": (nan_tiff(), "pixels that are not finite"),
+        "headless.tiff": (b"II*\0\xff\xff\xff\x7f", "cannot be read|is not an image"),
     }
     for name, (data, _) in files.items():
         (folder / name).write_bytes(data)
@@ -252,7 +252,7 @@ def bad_files(folder):
 
 @pytest.mark.parametrize("name", ["empty.jpg", "text.png", "truncated.jpg", "bomb.png", "dot.png",
                                   "thread.png", "flat.png", "nan.tiff", "headless.tiff"])  # fmt: skip
-def test_bad_files_are_one_line_errors_that_name_file_and_reason(tmp_path, name):
+def test_bad_files_are_one_line_errors_with_file_and_reason(tmp_path, name):
     message = bad_files(tmp_path)[name]
     with pytest.raises(ImageReadError, match=message) as error:
         read_image(tmp_path / name, 512)
@@ -260,16 +260,16 @@ def test_bad_files_are_one_line_errors_that_name_file_and_reason(tmp_path, name)
     assert "\n" not in str(error.value)
 
 
-def test_missing_files_and_folders_are_named(tmp_path):
+def test_missing_files_and_folders_are_errors(tmp_path):
     with pytest.raises(ImageReadError, match=r"none.jpg does not exist"):
         read_image(tmp_path / "none.jpg")
     with pytest.raises(ImageReadError, match="is a folder"):
         read_image(tmp_path)
 
 
-def test_sizes_that_a_format_cannot_say_are_named_before_the_work(tmp_path):
+def test_sizes_that_a_format_cannot_store_are_errors(tmp_path):
     for name, side in (("wide.webp", 16_384), ("wide.jpg", 65_501)):
-        with pytest.raises(WriteError, match="write a PNG"):
+        with pytest.raises(WriteError, match="per side; use PNG"):
             check_picture(tmp_path / name, (16, side))
 
 
@@ -278,38 +278,38 @@ def test_sizes_that_a_format_cannot_say_are_named_before_the_work(tmp_path):
     [
         ("picture.gif", "must end in .png, .jpg"),
         ("picture", "must end in"),
-        ("none/picture.png", "folder .*none does not exist; make it"),
+        ("none/picture.png", "folder .*none does not exist; create it"),
     ],
 )
-def test_outputs_that_cannot_be_are_named(tmp_path, gradient, name, message):
+def test_outputs_that_cannot_be_written_are_errors(tmp_path, gradient, name, message):
     with pytest.raises(WriteError, match=message):
         write_image(tmp_path / name, gradient)
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, gradient, monkeypatch):
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path, gradient, monkeypatch):
     path = tmp_path / "picture.png"
     write_image(path, gradient)
     before = path.read_bytes()
 
-    def full(*_):
+    def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(WriteError, match="No space left on device"):
         write_image(path, 1 - gradient)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_png_text_is_not_needed_to_read(tmp_path, gradient):
+def test_compressed_png_text_does_not_prevent_reading(tmp_path, gradient):
     chunks = PngImagePlugin.PngInfo()
     chunks.add_text("Comment", "x" * 1000, zip=True)
-    path = save(tmp_path / "commented.png", to_bytes(gradient), pnginfo=chunks)
+    path = save(tmp_path / "commented.png", to_pil(gradient), pnginfo=chunks)
     np.testing.assert_allclose(read_image(path), gradient, atol=1 / 255)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tiff"])
-def test_shapes_are_read_as_the_picture_stands(tmp_path, name):
+def test_read_shape_applies_the_orientation(tmp_path, name):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     Image.new("RGB", (90, 30)).save(tmp_path / name, exif=exif)
@@ -317,17 +317,17 @@ def test_shapes_are_read_as_the_picture_stands(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png"])
-def test_thumbnails_look_like_the_picture(tmp_path, name):
+def test_thumbnails_match_the_image(tmp_path, name):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     y, x = np.mgrid[0:640, 0:960] / 960
-    to_bytes(np.stack([x, y, x + y], axis=-1) / 2).save(tmp_path / name, exif=exif)
+    to_pil(np.stack([x, y, x + y], axis=-1) / 2).save(tmp_path / name, exif=exif)
     thumbnail = np.asarray(read_thumbnail(tmp_path / name, 96)) / 255
     assert thumbnail.shape == (96, 64, 3)
     np.testing.assert_allclose(thumbnail, read_image(tmp_path / name, 96), atol=0.03)
 
 
-def test_thumbnails_of_what_cannot_be_read_are_errors(tmp_path):
+def test_thumbnails_of_unreadable_files_are_errors(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"")
     with pytest.raises(ImageReadError, match=r"a\.jpg"):
         read_thumbnail(tmp_path / "a.jpg", 96)

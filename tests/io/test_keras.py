@@ -1,4 +1,4 @@
-"""Converters, each fed with a file that the other framework wrote."""
+"""Converters, tested on files that the other frameworks wrote."""
 
 import os
 
@@ -13,7 +13,7 @@ from jaxstyle.io.keras import CONVS, from_keras
 from jaxstyle.vgg19 import PARAM_SHAPES
 
 os.environ["KERAS_BACKEND"] = "jax"
-# Keras' own warnings: of its older file format, and of NumPy 2.
+# Keras warns about its older file format and about NumPy 2.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 
 
@@ -47,21 +47,21 @@ def save_keras(model, path, layout):
 
 
 @pytest.mark.parametrize("layout", ["keras 3", "whole model", "keras 2"])
-def test_keras_files_give_keras_own_features(tmp_path, keras_model, image, layout):
+def test_keras_files_give_the_features_of_keras(tmp_path, keras_model, image, layout):
     import keras
 
     source = tmp_path / ("k.weights.h5" if layout == "keras 3" else "k.h5")
     save_keras(keras_model, source, layout)
     out = tmp_path / "out.h5"
     assert main(["weights", "convert", str(source), str(out), "--dtype", "float32"]) == 0
-    found = features(load_weights(out), image, ("pool5",))["pool5"]
-    # Keras preprocesses by itself: RGB in [0, 255] to BGR minus the mean.
-    ready = keras.applications.vgg19.preprocess_input(255 * image[None].copy())
-    expected = np.asarray(keras_model(ready))[0]
-    assert relative_error(found, expected) < 1e-4
+    actual = features(load_weights(out), image, ("pool5",))["pool5"]
+    # RGB in [0, 255] to BGR minus the mean.
+    inputs = keras.applications.vgg19.preprocess_input(255 * image[None].copy())
+    expected = np.asarray(keras_model(inputs))[0]
+    assert relative_error(actual, expected) < 1e-4
 
 
-def test_first_keras_releases_names_are_read(tmp_path):
+def test_layer_names_of_the_first_keras_release_are_read(tmp_path):
     # The layout of vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5.
     with h5py.File(tmp_path / "old.h5", "w") as file:
         for name in CONVS:
@@ -73,9 +73,9 @@ def test_first_keras_releases_names_are_read(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "does not exist"), (b"", "not a whole HDF5 file"), ("empty", "holds no conv1_1")],
+    [(None, "does not exist"), (b"", "not a complete HDF5 file"), ("empty", "has no conv1_1")],
 )
-def test_files_that_are_no_vgg19_are_named(tmp_path, content, message):
+def test_files_without_vgg19_are_errors(tmp_path, content, message):
     path = tmp_path / "bad.h5"
     if content == "empty":
         h5py.File(path, "w").close()
@@ -92,12 +92,12 @@ def torch():
 
 @pytest.fixture(scope="module")
 def state_dict(torch):
-    """A VGG19 as torchvision names it, with random weights and a stub of a classifier."""
+    """VGG19 with the names of torchvision, random weights and a small classifier."""
     torch.manual_seed(0)
     modules = []
     for name in CONVS:
-        *_, inputs, outputs = PARAM_SHAPES[name]["kernel"]
-        modules += [torch.nn.Conv2d(inputs, outputs, 3, padding=1), torch.nn.ReLU()]
+        *_, in_channels, out_channels = PARAM_SHAPES[name]["kernel"]
+        modules += [torch.nn.Conv2d(in_channels, out_channels, 3, padding=1), torch.nn.ReLU()]
         if name in ("conv1_2", "conv2_2", "conv3_4", "conv4_4", "conv5_4"):
             modules.append(torch.nn.MaxPool2d(2))
     model = torch.nn.ModuleDict(
@@ -108,28 +108,28 @@ def state_dict(torch):
 
 @pytest.mark.parametrize("layout", ["torchvision", "caffe"])
 @pytest.mark.parametrize("zipped", [True, False])
-def test_pytorch_files_give_pytorchs_own_features(
+def test_pytorch_files_give_the_features_of_pytorch(
     tmp_path, torch, state_dict, image, layout, zipped
 ):
     import convert_vgg19
 
     source, out = tmp_path / "vgg.pth", tmp_path / "out.h5"
-    # The public releases are of the older format, without a zip archive.
+    # The public releases use the older format, which is not a zip archive.
     torch.save(state_dict.state_dict(), source, _use_new_zipfile_serialization=zipped)
     arguments = [str(source), str(out), "--layout", layout, "--dtype", "float32"]
     assert convert_vgg19.main(arguments) == 0
-    found = features(load_weights(out), image, ("pool5",))["pool5"]
+    actual = features(load_weights(out), image, ("pool5",))["pool5"]
     if layout == "torchvision":
-        ready = (image - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+        inputs = (image - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     else:
-        ready = 255 * image[..., ::-1] - [103.939, 116.779, 123.68]
-    ready = torch.from_numpy(ready.astype(np.float32)).permute(2, 0, 1)[None]
+        inputs = 255 * image[..., ::-1] - [103.939, 116.779, 123.68]
+    inputs = torch.from_numpy(inputs.astype(np.float32)).permute(2, 0, 1)[None]
     with torch.no_grad():
-        expected = state_dict["features"](ready)[0].permute(1, 2, 0).numpy()
-    assert relative_error(found, expected) < 1e-4
+        expected = state_dict["features"](inputs)[0].permute(1, 2, 0).numpy()
+    assert relative_error(actual, expected) < 1e-4
 
 
-def test_unknown_pytorch_files_must_say_what_they_are(tmp_path, torch, state_dict, capsys):
+def test_unknown_pytorch_files_need_a_layout(tmp_path, torch, state_dict, capsys):
     import convert_vgg19
 
     torch.save(state_dict.state_dict(), tmp_path / "vgg.pth")
@@ -138,17 +138,17 @@ def test_unknown_pytorch_files_must_say_what_they_are(tmp_path, torch, state_dic
     assert not (tmp_path / "out.h5").exists()
 
 
-def test_normalizing_on_conversion(tmp_path, keras_model, image, content):
+def test_conversion_can_normalize(tmp_path, keras_model, image, content):
     from jaxstyle import write_image
 
     save_keras(keras_model, tmp_path / "k.weights.h5", "keras 3")
     write_image(tmp_path / "picture.png", content)
     arguments = ["weights", "convert", str(tmp_path / "k.weights.h5"), str(tmp_path / "n.h5")]
-    # Filters of random weights hardly fire: their scales are beyond float16.
+    # Random filters rarely activate, so normalization gives them weights beyond float16.
     arguments += ["--dtype", "float32"]
     assert main([*arguments, "--normalize", str(tmp_path / "picture.png")]) == 0
     from jaxstyle import read_image
 
-    seen = read_image(tmp_path / "picture.png")
-    mean = features(load_weights(tmp_path / "n.h5"), seen, ("relu3_1",))["relu3_1"].mean((0, 1))
+    written = read_image(tmp_path / "picture.png")
+    mean = features(load_weights(tmp_path / "n.h5"), written, ("relu3_1",))["relu3_1"].mean((0, 1))
     assert abs(np.median(mean) - 1) < 0.01

@@ -9,50 +9,50 @@ from jaxstyle.vgg19 import PARAM_SHAPES
 
 
 @pytest.fixture(scope="module")
-def small():
-    """Shapes of a network of one layer."""
+def small_shapes():
+    """Shapes of a one-layer network."""
     return {"color": {"kernel": (3, 3), "bias": (3,)}, "conv1_1": {"kernel": (3, 3, 3, 64)}}
 
 
 @pytest.fixture
-def leaves(small, random):
+def leaves(small_shapes, random):
     return {
         layer: {name: random.normal(size=shape).astype(np.float32) for name, shape in group.items()}
-        for layer, group in small.items()
+        for layer, group in small_shapes.items()
     }
 
 
-def test_what_is_written_is_read_back(tmp_path, small, leaves):
+def test_written_weights_are_read_back(tmp_path, small_shapes, leaves):
     path = tmp_path / "w.h5"
     write_weights(path, leaves, "float32", source="a test", license="none")
-    back, attributes = read_weights(path, small)
+    stored, attributes = read_weights(path, small_shapes)
     for layer, group in leaves.items():
         for name, leaf in group.items():
-            np.testing.assert_array_equal(back[layer][name], leaf)
+            np.testing.assert_array_equal(stored[layer][name], leaf)
     assert attributes["source"] == "a test"
 
 
-def test_float16_halves_all_but_the_color_map(tmp_path, small, leaves):
+def test_float16_applies_to_all_but_the_color_map(tmp_path, small_shapes, leaves):
     write_weights(tmp_path / "w.h5", leaves)
-    back, _ = read_weights(tmp_path / "w.h5", small)
-    assert back["conv1_1"]["kernel"].dtype == np.float16
-    assert back["color"]["bias"].dtype == np.float32
+    stored, _ = read_weights(tmp_path / "w.h5", small_shapes)
+    assert stored["conv1_1"]["kernel"].dtype == np.float16
+    assert stored["color"]["bias"].dtype == np.float32
 
 
-def test_same_values_make_the_same_file(tmp_path, leaves):
+def test_equal_values_give_equal_files(tmp_path, leaves):
     for name in ("a.h5", "b.h5"):
         write_weights(tmp_path / name, leaves)
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
-def test_embedded_file_says_where_it_came_from():
+def test_embedded_file_records_its_source():
     leaves, attributes = read_weights(weights_path())
     assert set(leaves) == set(PARAM_SHAPES)
     assert attributes["license"] == "MIT"
     assert attributes["source_sha256"].startswith("804ca283")
 
 
-def test_filters_that_hardly_ever_fire_are_held_back(params, content):
+def test_filters_that_rarely_activate_are_scaled_down(params, content):
     norms = lambda leaves: np.linalg.norm(
         np.reshape(leaves["kernel"], (-1, len(leaves["bias"]))), axis=0
     )
@@ -62,15 +62,15 @@ def test_filters_that_hardly_ever_fire_are_held_back(params, content):
     maps = [features(weights, content, ("conv4_2", "relu4_4")) for weights in (params, stored)]
     ratio = float(params["conv4_2"]["bias"][291] / stored["conv4_2"]["bias"][291])
     assert 0.1 < ratio < 0.2
-    # That map alone is another one, by one factor, and what comes after it the same.
+    # Only this map changes, by one factor; the maps of later layers stay equal.
     expected = np.where(outlying, ratio, 1) * np.asarray(maps[1]["conv4_2"])
     np.testing.assert_allclose(maps[0]["conv4_2"], expected, rtol=1e-3, atol=1e-3)
-    same = norms(stored["conv4_4"]) <= 6 * np.median(norms(stored["conv4_4"]))
-    found, expected = (np.asarray(m["relu4_4"])[..., same] for m in maps)
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+    unlimited = norms(stored["conv4_4"]) <= 6 * np.median(norms(stored["conv4_4"]))
+    actual, expected = (np.asarray(m["relu4_4"])[..., unlimited] for m in maps)
+    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_path_goes_before_environment_before_embedded(tmp_path, monkeypatch):
+def test_path_overrides_environment_overrides_embedded(tmp_path, monkeypatch):
     embedded = weights_path()
     one, two = tmp_path / "one.h5", tmp_path / "two.h5"
     one.touch()
@@ -82,13 +82,13 @@ def test_path_goes_before_environment_before_embedded(tmp_path, monkeypatch):
     assert weights_path() == embedded
 
 
-def test_the_working_folder_is_never_searched(tmp_path, monkeypatch):
+def test_the_working_directory_is_never_searched(tmp_path, monkeypatch):
     (tmp_path / "vgg19.h5").touch()
     monkeypatch.chdir(tmp_path)
     assert weights_path().parent.resolve() != tmp_path.resolve()
 
 
-def test_missing_files_are_named_with_where_the_name_came_from(tmp_path, monkeypatch):
+def test_missing_files_are_errors_with_the_origin_of_the_path(tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match=r"none.h5 does not exist"):
         load_weights(tmp_path / "none.h5")
     monkeypatch.setenv("JAXSTYLE_WEIGHTS", str(tmp_path / "none.h5"))
@@ -96,39 +96,39 @@ def test_missing_files_are_named_with_where_the_name_came_from(tmp_path, monkeyp
         load_weights()
 
 
-def test_truncated_file_is_named(tmp_path):
-    whole = weights_path().read_bytes()
-    (tmp_path / "half.h5").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(WeightsError, match=r"half.h5 .* is not a whole HDF5 file"):
+def test_truncated_file_is_an_error(tmp_path):
+    data = weights_path().read_bytes()
+    (tmp_path / "half.h5").write_bytes(data[: len(data) // 2])
+    with pytest.raises(WeightsError, match=r"half.h5 .* is not a complete HDF5 file"):
         load_weights(tmp_path / "half.h5")
 
 
-def test_a_flipped_bit_is_found(tmp_path, small, leaves):
+def test_a_changed_value_fails_the_checksum(tmp_path, small_shapes, leaves):
     path = tmp_path / "w.h5"
     write_weights(path, leaves, "float32")
     with h5py.File(path, "r+") as file:
         file["conv1_1/kernel"][0, 0, 0, 0] += 1
     with pytest.raises(WeightsError, match="is damaged"):
-        read_weights(path, small)
+        read_weights(path, small_shapes)
 
 
-def test_another_network_is_named_by_its_first_strange_leaf(tmp_path, leaves):
+def test_another_network_is_an_error_with_the_first_wrong_leaf(tmp_path, leaves):
     path = tmp_path / "w.h5"
     write_weights(path, leaves)
     with pytest.raises(WeightsError, match="no conv1_1/bias"):
         load_weights(path)
     leaves["conv1_1"] = {"kernel": leaves["conv1_1"]["kernel"][..., :32], "bias": np.zeros(64)}
     write_weights(path, leaves)
-    with pytest.raises(WeightsError, match=r"conv1_1/kernel is \(3, 3, 3, 32\); VGG19's is"):
+    with pytest.raises(WeightsError, match=r"conv1_1/kernel has shape \(3, 3, 3, 32\); it must be"):
         load_weights(path)
 
 
-def test_values_that_are_not_finite_are_refused(tmp_path, small, leaves):
+def test_values_that_are_not_finite_are_errors(tmp_path, small_shapes, leaves):
     write_weights(tmp_path / "w.h5", leaves)
     with h5py.File(tmp_path / "w.h5", "r+") as file:
         file["color/bias"][0] = np.nan
-    with pytest.raises(WeightsError, match="color/bias holds values that are not finite"):
-        read_weights(tmp_path / "w.h5", small)
+    with pytest.raises(WeightsError, match="color/bias contains values that are not finite"):
+        read_weights(tmp_path / "w.h5", small_shapes)
 
 
 def test_values_too_large_for_float16_are_not_written(tmp_path, leaves):
@@ -138,6 +138,6 @@ def test_values_too_large_for_float16_are_not_written(tmp_path, leaves):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path, leaves):
+def test_an_unwritable_path_is_an_error(tmp_path, leaves):
     with pytest.raises(WriteError, match=r"cannot write .*none/w.h5"):
         write_weights(tmp_path / "none" / "w.h5", leaves)

@@ -10,25 +10,25 @@ from jaxstyle.losses import content_loss
 from jaxstyle.ops.deferred_grad import deferred_grad
 
 
-def losses(x, known):
-    gram = jnp.square(gram_matrix(x) - known["gram"]).mean()
-    return {"gram": gram, "content": content_loss(x, known["map"])}
+def losses(x, targets):
+    gram = jnp.square(gram_matrix(x) - targets["gram"]).mean()
+    return {"gram": gram, "content": content_loss(x, targets["map"])}
 
 
-def chain(fork, x, known):
-    """A network of two layers with losses of both."""
-    x, first = fork(losses, jnp.maximum(x, 0.1), known)
-    x, second = fork(losses, jnp.sin(3 * x), known)
+def chain(apply, x, targets):
+    """A chain of two layers with two losses each."""
+    x, first = apply(losses, jnp.maximum(x, 0.1), targets)
+    x, second = apply(losses, jnp.sin(3 * x), targets)
     terms = first["gram"], first["content"], second["gram"], second["content"]
     return jnp.square(x).mean() + sum((k + 1) * term for k, term in enumerate(terms))
 
 
-def plain(function, x, known):
-    return x, function(x, known)
+def plain(function, x, targets):
+    return x, function(x, targets)
 
 
 @pytest.fixture
-def known(random):
+def targets(random):
     shapes = {"gram": (5, 5), "map": (4, 6, 5)}
     return {k: jnp.asarray(random.random(s), jnp.float32) for k, s in shapes.items()}
 
@@ -38,45 +38,45 @@ def x(random):
     return jnp.asarray(random.random((4, 6, 5)), jnp.float32)
 
 
-def test_values_and_gradients_are_those_of_the_plain_function(x, known):
-    value, grads = jax.value_and_grad(partial(chain, deferred_grad), argnums=(0, 1))(x, known)
-    expected, wanted = jax.value_and_grad(partial(chain, plain), argnums=(0, 1))(x, known)
+def test_values_and_gradients_equal_those_of_the_plain_function(x, targets):
+    value, grads = jax.value_and_grad(partial(chain, deferred_grad), argnums=(0, 1))(x, targets)
+    expected, expected_grads = jax.value_and_grad(partial(chain, plain), argnums=(0, 1))(x, targets)
     np.testing.assert_allclose(value, expected, rtol=1e-6)
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), grads, wanted)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), grads, expected_grads)
 
 
-def test_gradient_goes_through_jit_and_vmap_and_the_gradient_itself(x, known):
-    slope = jax.grad(partial(chain, deferred_grad))
+def test_gradient_supports_jit_vmap_and_a_second_gradient(x, targets):
+    grad = jax.grad(partial(chain, deferred_grad))
     pair = jnp.stack([x, 1 - x])
-    expected = jnp.stack([jax.grad(partial(chain, plain))(row, known) for row in pair])
-    many = jax.jit(jax.vmap(slope, in_axes=(0, None)))
-    np.testing.assert_allclose(many(pair, known), expected, rtol=1e-5, atol=1e-7)
-    twice, wanted = (
-        jax.grad(lambda x, f=f: jnp.vdot(jax.grad(partial(chain, f))(x, known), x))(x)
+    expected = jnp.stack([jax.grad(partial(chain, plain))(row, targets) for row in pair])
+    many = jax.jit(jax.vmap(grad, in_axes=(0, None)))
+    np.testing.assert_allclose(many(pair, targets), expected, rtol=1e-5, atol=1e-7)
+    twice, expected_twice = (
+        jax.grad(lambda x, f=f: jnp.vdot(jax.grad(partial(chain, f))(x, targets), x))(x)
         for f in (deferred_grad, plain)
     )
-    np.testing.assert_allclose(twice, wanted, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(twice, expected_twice, rtol=1e-4, atol=1e-6)
 
 
-def test_half_precision_stays_what_it_is(x, known):
+def test_gradient_of_bfloat16_is_bfloat16(x, targets):
     x = x.astype(jnp.bfloat16)
-    assert jax.grad(partial(chain, deferred_grad))(x, known).dtype == jnp.bfloat16
+    assert jax.grad(partial(chain, deferred_grad))(x, targets).dtype == jnp.bfloat16
 
 
-def held(program, *arguments):
+def temp_bytes(program, *arguments):
     return jax.jit(program).lower(*arguments).compile().memory_analysis().temp_size_in_bytes
 
 
-def test_gradients_of_losses_are_not_held_until_the_network_has_come_back(params):
+def test_loss_gradients_are_not_all_stored_at_once(params):
     layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
     image = jnp.full((256, 256, 3), 0.5)
 
-    def loss(fork, params, image):
+    def loss(apply, params, image):
         def tap(_, x):
-            return fork(lambda x, _: jnp.square(gram_matrix(x)).mean(), x, None)
+            return apply(lambda x, _: jnp.square(gram_matrix(x)).mean(), x, None)
 
         return sum(features(params, image, layers, tap=tap).values())
 
-    slopes = (jax.grad(partial(loss, fork), argnums=1) for fork in (deferred_grad, plain))
-    late, soon = (held(slope, params, image) for slope in slopes)
-    assert late < 0.9 * soon
+    grads = (jax.grad(partial(loss, apply), argnums=1) for apply in (deferred_grad, plain))
+    deferred, undeferred = (temp_bytes(grad, params, image) for grad in grads)
+    assert deferred < 0.9 * undeferred
