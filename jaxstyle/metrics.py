@@ -231,6 +231,6 @@ def _detail_energy(image: Float[AnyArray, "h w 3"]) -> Array:
 def _sliced_distance(features: Array, target: Array) -> tuple[Array, Array]:
     """Compute the squared sliced Wasserstein distance, and the variance of the target."""
     x, y = (project(maps, _DIRECTIONS).reshape(-1, _DIRECTIONS) for maps in (features, target))
-    levels = (jnp.arange(_QUANTILES) + 0.5) / _QUANTILES
+    levels = (jnp.arange(_QUANTILES, dtype=x.dtype) + 0.5) / _QUANTILES
     difference = jnp.quantile(x, levels, axis=0) - jnp.quantile(y, levels, axis=0)
     return jnp.square(difference).mean(), y.var(axis=0).mean()

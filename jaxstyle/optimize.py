@@ -268,14 +268,16 @@ def step(
       ('0.09', '0.48')
     """
     (loss, terms), grad = jax.value_and_grad(loss_fn, has_aux=True)(state.image)
-    updates, optimizer_state = optimizer.update(
-        grad,
-        state.optimizer,
-        state.image,
-        value=loss,
-        grad=grad,
-        value_fn=lambda image: loss_fn(image)[0],
-    )
+    # optax relies on implicit dtype promotion, which callers may have disabled.
+    with jax.numpy_dtype_promotion("standard"):
+        updates, optimizer_state = optimizer.update(
+            grad,
+            state.optimizer,
+            state.image,
+            value=loss,
+            grad=grad,
+            value_fn=lambda image: loss_fn(image)[0],
+        )
     image = state.image + jnp.asarray(updates)
     finite = (
         state.finite & jnp.isfinite(loss) & jnp.isfinite(grad).all() & jnp.isfinite(image).all()
@@ -349,4 +351,5 @@ def averaged(state: State, *, decay: float | Float[Array, ""] = 0.0) -> Float[Ar
       state: state from `init`, `step` or `run`.
       decay: the decay d that these were called with.
     """
-    return state.average / (1 - jnp.asarray(decay, jnp.float32) ** state.samples)
+    total = 1 - jnp.asarray(decay, jnp.float32) ** state.samples.astype(jnp.float32)
+    return state.average / total

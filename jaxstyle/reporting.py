@@ -19,7 +19,7 @@ logger = logging.getLogger("jaxstyle")
 
 
 class Reporter:
-    """Reports what a run does; this base class counts and prints nothing."""
+    """Reports what a run does; this base class prints only the rows of a table."""
 
     def __init__(self):
         self._began = time.monotonic()
@@ -120,7 +120,12 @@ class BarReporter(LineReporter):
             self.note(text)
 
     def note(self, text: str) -> None:
-        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._bar.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+    def row(self, text: str, **fields: Any) -> None:
+        # A live bar would share its line of the terminal with the row.
+        self._bar.stop()
+        super().row(text, **fields)
 
     def result(self, text: str, **fields: Any) -> None:
         self._bar.stop()

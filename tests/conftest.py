@@ -63,10 +63,8 @@ def _few_programs():
 
 
 @pytest.fixture(autouse=True)
-def _strict_types(request):
-    # optax leaves some promotions to JAX: only what does not pass through it can be strict.
-    strict = request.path.stem in ("test_conv", "test_vgg19", "test_losses", "test_objective")
-    with jax.numpy_dtype_promotion("strict" if strict else "standard"):
+def _strict_types():
+    with jax.numpy_dtype_promotion("strict"):
         yield
 
 

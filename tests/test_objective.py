@@ -1,3 +1,5 @@
+"""Targets, the total loss, and how losses, masks and blends combine."""
+
 import dataclasses
 from typing import get_args
 
@@ -29,7 +31,7 @@ from jaxstyle.losses import (
 from jaxstyle.options import StyleLoss
 from jaxstyle.vgg19 import transform_kernels
 
-# Shallow layers: every claim here is about composition, not depth.
+# Shallow layers are fast, and no test here depends on depth.
 CONFIG = StyleConfig(
     content_layers=("relu2_2",),
     style_layers={"relu1_1": 3, "relu2_1": 1},
@@ -57,11 +59,14 @@ def test_loss_is_the_weighted_sum_of_its_terms(params, content, style, image):
     image = image[: content.shape[0], : content.shape[1]]
     targets = make_targets(params, content, [style], CONFIG)
     loss, terms = total_loss(params, image, targets, CONFIG.weights)
-    look = lambda x: features(params, x, ("relu1_1", "relu2_1", "relu2_2"))
-    mine, kept, painted = look(image), look(content), look(style)
-    gram = {k: gram_loss(gram_matrix(mine[k]), gram_matrix(painted[k])) for k in mine}
+    extract = lambda x: features(params, x, ("relu1_1", "relu2_1", "relu2_2"))
+    image_maps, content_maps, style_maps = extract(image), extract(content), extract(style)
+    gram = {
+        name: gram_loss(gram_matrix(x), gram_matrix(style_maps[name]))
+        for name, x in image_maps.items()
+    }
     expected = {
-        "content": 2.0 * content_loss(mine["relu2_2"], kept["relu2_2"]),
+        "content": 2.0 * content_loss(image_maps["relu2_2"], content_maps["relu2_2"]),
         "style/relu1_1": 5.0 * 0.75 * gram["relu1_1"],
         "style/relu2_1": 5.0 * 0.25 * gram["relu2_1"],
         "tv": 0.5 * total_variation(image),
@@ -69,7 +74,7 @@ def test_loss_is_the_weighted_sum_of_its_terms(params, content, style, image):
     check_terms(loss, terms, expected, rtol=1e-4)
 
 
-def test_content_is_zero_at_the_photograph_and_style_at_the_painting(params, style):
+def test_content_and_style_terms_are_zero_at_their_own_images(params, style):
     targets = make_targets(params, style, [style], CONFIG)
     _, terms = total_loss(params, style, targets, CONFIG.weights)
     assert terms["content"] < 1e-8
@@ -77,18 +82,18 @@ def test_content_is_zero_at_the_photograph_and_style_at_the_painting(params, sty
     assert terms["style/relu2_1"] < 1e-6
 
 
-def test_without_content_or_style_their_terms_are_absent(params, style):
+def test_terms_are_absent_without_their_images(params, style):
     texture = make_targets(params, None, [style], CONFIG)
     assert set(total_loss(params, style, texture, CONFIG.weights)[1]) == {
         "style/relu1_1",
         "style/relu2_1",
         "tv",
     }
-    photograph = make_targets(params, style, [], CONFIG)
-    assert set(total_loss(params, style, photograph, CONFIG.weights)[1]) == {"content", "tv"}
+    reconstruction = make_targets(params, style, [], CONFIG)
+    assert set(total_loss(params, style, reconstruction, CONFIG.weights)[1]) == {"content", "tv"}
 
 
-def test_several_styles_are_blended_in_their_statistics(params, content, style):
+def test_statistics_of_several_styles_are_blended(params, content, style):
     other = style[:, ::-1] * 0.5
     config = StyleConfig(
         style_layers=("relu1_1",), blend=(3, 1), padding="zeros", style_loss="gram"
@@ -99,7 +104,7 @@ def test_several_styles_are_blended_in_their_statistics(params, content, style):
 
 
 @pytest.mark.parametrize("style_loss", ["gram", "wasserstein"])
-def test_masked_styles_act_in_their_regions_alone(params, content, style, style_loss):
+def test_masked_styles_apply_only_to_their_regions(params, content, style, style_loss):
     h, w = content.shape[:2]
     masks = np.zeros((2, h, w), np.float32)
     masks[0, :, : w // 2] = 1
@@ -113,12 +118,12 @@ def test_masked_styles_act_in_their_regions_alone(params, content, style, style_
     )
     grad = jax.grad(lambda x: total_loss(params, x, only_left, config.weights)[0])(content)
     assert jnp.abs(grad[:, : w // 2]).max() > 0
-    # relu1_1 sees one pixel around.
+    # The receptive field of relu1_1 reaches one pixel into the other region.
     np.testing.assert_array_equal(grad[:, w // 2 + 1 :], 0)
 
 
 @pytest.mark.parametrize("style_loss", ["gram", "wasserstein"])
-def test_a_mask_over_everything_changes_nothing(params, content, style, style_loss):
+def test_a_mask_of_ones_changes_nothing(params, content, style, style_loss):
     config = dataclasses.replace(CONFIG, style_loss=style_loss)
     mask = np.ones((1, *content.shape[:2]), np.float32)
     losses = [
@@ -130,7 +135,7 @@ def test_a_mask_over_everything_changes_nothing(params, content, style, style_lo
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 
-def test_regions_count_by_their_area(params, content, style):
+def test_shares_of_regions_are_proportional_to_area(params, content, style):
     masks = np.zeros((2, *content.shape[:2]), np.float32)
     masks[0, : content.shape[0] // 4] = 1
     masks[1, content.shape[0] // 4 :] = 1
@@ -139,14 +144,14 @@ def test_regions_count_by_their_area(params, content, style):
 
 
 @pytest.mark.parametrize("style_loss", ["gram", "wasserstein"])
-def test_gradient_is_that_of_finite_differences(params, content, style, style_loss):
+def test_gradient_agrees_with_finite_differences(params, content, style, style_loss):
     config = dataclasses.replace(CONFIG, style_loss=style_loss)
     targets = make_targets(params, content, [style], config)
     image = jnp.asarray(1 - content)
     loss = lambda x: total_loss(params, x, targets, CONFIG.weights)[0]
     grad = jax.grad(loss)(image)
     noise = jnp.asarray(np.random.default_rng(2).normal(size=image.shape), jnp.float32)
-    # Partly downhill: a difference of losses in float32 is good for about 0.3, of any slope.
+    # Partly along the gradient: in float32, finite differences have an error of about 0.3.
     direction = noise + grad / grad.std()
     slope = jnp.vdot(grad, direction)
     step = 1e-3
@@ -170,7 +175,7 @@ def test_eager_jit_and_vmap_agree(params, content, style):
     np.testing.assert_allclose(jax.jit(jax.vmap(loss))(images), eager, rtol=1e-4)
 
 
-def test_targets_of_many_photographs_by_vmap(params, content, style):
+def test_make_targets_works_under_vmap(params, content, style):
     contents = jnp.stack([jnp.asarray(content), jnp.asarray(1 - content)])
     targets = jax.vmap(lambda c: make_targets(params, c, [style], CONFIG))(contents)
     single = make_targets(params, contents[1], [style], CONFIG)
@@ -180,7 +185,7 @@ def test_targets_of_many_photographs_by_vmap(params, content, style):
 
 
 @pytest.mark.parametrize(("dtype", "fewer"), [("float32", True), ("bfloat16", False)])
-def test_transformed_kernels_are_used_in_the_gradient(params, content, style, dtype, fewer):
+def test_gradient_uses_transformed_kernels_in_float32_only(params, content, style, dtype, fewer):
     config = StyleConfig(content_layers=("relu3_2",), style_layers=("relu3_1",), dtype=dtype)
     targets = make_targets(params, content, [style], config)
 
@@ -192,7 +197,7 @@ def test_transformed_kernels_are_used_in_the_gradient(params, content, style, dt
     assert (convolutions(transformed) < convolutions(params)) is fewer
 
 
-def test_other_weights_do_not_compile_again(params, content, style):
+def test_other_weights_do_not_recompile(params, content, style):
     targets, traces = make_targets(params, content, [style], CONFIG), []
 
     @jax.jit
@@ -205,14 +210,14 @@ def test_other_weights_do_not_compile_again(params, content, style):
     assert len(traces) == 1
 
 
-def test_an_image_of_another_size_than_the_targets_is_named(params, content, style):
+def test_an_image_of_another_size_than_the_targets_is_an_error(params, content, style):
     targets = make_targets(params, content, [style], CONFIG)
-    with pytest.raises(ValueError, match="not the size its targets were made for"):
+    with pytest.raises(ValueError, match="but `targets` were made for 32x48"):
         total_loss(params, jnp.zeros((40, 40, 3)), targets, CONFIG.weights)
 
 
-def test_masks_need_a_photograph(params, style):
-    with pytest.raises(ValueError, match="they need a `content`"):
+def test_masks_without_a_content_image_are_an_error(params, style):
+    with pytest.raises(ValueError, match="`masks` need a content image"):
         make_targets(params, None, [style], CONFIG, masks=np.ones((1, 8, 8), np.float32))
 
 
@@ -224,7 +229,9 @@ def test_masks_need_a_photograph(params, style):
         ({}, 1, 2, "`masks` has 2 masks for 1 styles"),
     ],
 )
-def test_what_does_not_fit_is_named(params, content, style, config, styles, masks, message):
+def test_blend_and_masks_must_match_the_styles(
+    params, content, style, config, styles, masks, message
+):
     masks = None if masks is None else np.ones((masks, 8, 8), np.float32)
     with pytest.raises(ValueError, match=message):
         make_targets(params, content, [style] * styles, StyleConfig(**config), masks=masks)
@@ -238,20 +245,23 @@ MIXED = dataclasses.replace(
 )
 
 
-def test_a_term_may_name_its_own_loss(params, content, style, image):
+def test_each_term_may_have_its_own_loss(params, content, style, image):
     image = image[: content.shape[0], : content.shape[1]]
     targets = make_targets(params, content, [style], MIXED)
     loss, terms = total_loss(params, image, targets, MIXED.weights)
-    look = lambda x: features(params, x, ("relu1_1", "relu2_1", "relu2_2"))
-    mine, kept, painted = look(image), look(content), look(style)
-    similarity = self_similarity_loss(mine["relu2_1"], self_similarity(kept["relu2_1"]))
-    gram = gram_loss(gram_matrix(mine["relu1_1"]), gram_matrix(painted["relu1_1"]))
-    values = histogram_loss(mine["relu1_1"], channel_quantiles(painted["relu1_1"]))
-    nearest = nearest_loss(mine["relu2_1"], points(painted["relu2_1"]))
+    extract = lambda x: features(params, x, ("relu1_1", "relu2_1", "relu2_2"))
+    image_maps, content_maps, style_maps = extract(image), extract(content), extract(style)
+    content_term = content_loss(image_maps["relu2_2"], content_maps["relu2_2"])
+    similarity = self_similarity_loss(
+        image_maps["relu2_1"], self_similarity(content_maps["relu2_1"])
+    )
+    gram = gram_loss(gram_matrix(image_maps["relu1_1"]), gram_matrix(style_maps["relu1_1"]))
+    histogram = histogram_loss(image_maps["relu1_1"], channel_quantiles(style_maps["relu1_1"]))
+    nearest = nearest_loss(image_maps["relu2_1"], points(style_maps["relu2_1"]))
     expected = {
-        "content": 0.5 * content_loss(mine["relu2_2"], kept["relu2_2"]) + 1.5 * similarity,
+        "content": 0.5 * content_term + 1.5 * similarity,
         "style/relu1_1": 5.0 * 0.25 * gram,
-        "style/histogram:relu1_1": 5.0 * 0.5 * values,
+        "style/histogram:relu1_1": 5.0 * 0.5 * histogram,
         "style/nearest:relu2_1": 5.0 * 0.25 * nearest,
         "tv": 0.5 * total_variation(image),
         "laplacian": 7.0 * laplacian_loss(image, color_windows(jnp.asarray(content))),
@@ -269,13 +279,13 @@ def test_every_style_loss_blends_styles_and_takes_masks(params, content, style, 
     np.testing.assert_allclose(terms(both)["style/relu2_1"], expected, rtol=1e-3)
     masks = jnp.stack([jnp.ones(content.shape[:2]), jnp.zeros(content.shape[:2])])
     masked = make_targets(params, content, [style, 1 - style], config, masks=masks)
-    # The first style has all places: a mean of 1 over both regions is 2 for it.
+    # The first of two styles has the whole image, and shares have a mean of 1: its share is 2.
     np.testing.assert_allclose(terms(masked)["style/relu2_1"], 2 * expected, rtol=1e-3)
-    slope = jax.grad(lambda image: total_loss(params, image, masked, config.weights)[0])
-    assert jnp.isfinite(slope(jnp.asarray(content))).all()
+    grad = jax.grad(lambda image: total_loss(params, image, masked, config.weights)[0])
+    assert jnp.isfinite(grad(jnp.asarray(content))).all()
 
 
-def test_no_laplacian_is_computed_without_a_weight(params, content, style):
+def test_laplacian_is_not_computed_without_a_weight(params, content, style):
     targets = make_targets(params, content, [style], CONFIG)
     assert targets.windows is None
     assert "laplacian" not in total_loss(params, content, targets, CONFIG.weights)[1]
@@ -288,7 +298,7 @@ def test_no_laplacian_is_computed_without_a_weight(params, content, style):
         {"content_layers": (), "laplacian_weight": 1.0},
     ],
 )
-def test_an_image_of_another_size_is_an_error_whatever_the_loss(params, content, style, changes):
+def test_an_image_of_another_size_is_an_error_for_every_loss(params, content, style, changes):
     config = dataclasses.replace(CONFIG, **changes)
     targets = make_targets(params, content, [style], config)
     with pytest.raises(ValueError, match="`image` is 48x32"):

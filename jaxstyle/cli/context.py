@@ -18,7 +18,6 @@ from jaxstyle.options import LogFormat
 from jaxstyle.reporting import Reporter, logger, make_reporter
 from jaxstyle.types import Params
 
-
 SomeOptions = TypeVar("SomeOptions", bound="Options")
 
 

@@ -12,13 +12,18 @@ from jaxstyle.presets import PRESETS
 
 
 def add_options(
-    parser: argparse.ArgumentParser, *, without: Sequence[str] = (), **defaults: Any
+    parser: argparse.ArgumentParser,
+    *,
+    without: Sequence[str] = (),
+    start_file: bool = False,
+    **defaults: Any,
 ) -> None:
     """Add `--preset`, `--weights`, and a flag for each field of `StyleConfig`.
 
     Args:
       parser: parser of the command.
       without: fields of `StyleConfig` that the command does not use, or `preset`.
+      start_file: whether `--init` takes an image file as well.
       defaults: fields that have another default in this command.
     """
     if "preset" not in without:
@@ -32,7 +37,9 @@ def add_options(
     basic = parser.add_argument_group("style transfer", None if "preset" in without else note)
     fields = [field for field in dataclasses.fields(StyleConfig) if field.name not in without]
     for field in fields:
-        if not field.metadata["expert"]:
+        if field.name == "init" and start_file:
+            _add_init(basic, field)
+        elif not field.metadata["expert"]:
             _add_field(basic, field, defaults.get(field.name, field.default))
     expert_fields = [field for field in fields if field.metadata["expert"]]
     if expert_fields:
@@ -40,18 +47,6 @@ def add_options(
         for field in expert_fields:
             _add_field(expert, field, defaults.get(field.name, field.default))
     parser.set_defaults(**defaults)
-
-
-def add_init(parser: argparse.ArgumentParser) -> None:
-    """Add `--init`, which takes a file as well as the values of the field."""
-    (field,) = (field for field in dataclasses.fields(StyleConfig) if field.name == "init")
-    parser.add_argument(
-        "--init",
-        default=argparse.SUPPRESS,
-        metavar="|".join((*get_args(Init), "FILE")),
-        help=f"{field.metadata['help']}; or an image file, resampled to the first level "
-        f"(default: {field.default})",
-    )
 
 
 def add_logging(parser: argparse.ArgumentParser) -> None:
@@ -98,6 +93,16 @@ def numbers(text: str) -> tuple[float, ...]:
         return tuple(float(item) for item in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers") from None
+
+
+def _add_init(group: Any, field: dataclasses.Field) -> None:
+    group.add_argument(
+        "--init",
+        default=argparse.SUPPRESS,
+        metavar="|".join((*get_args(Init), "FILE")),
+        help=f"{field.metadata['help']}; or an image file, resampled to the first level "
+        f"(default: {field.default})",
+    )
 
 
 def _add_field(group: Any, field: dataclasses.Field, default: Any) -> None:

@@ -7,7 +7,6 @@ from typing import Any, NoReturn, get_args
 
 from jaxstyle import __version__
 from jaxstyle.cli.flags import (
-    add_init,
     add_logging,
     add_options,
     numbers,
@@ -134,9 +133,8 @@ def _add_stylize(commands: Any) -> None:
         metavar="SECONDS",
         help="interval of checkpoints; each level ends with one too (default: 60)",
     )
-    add_init(parser)
     _add_outputs(parser)
-    add_options(parser, without=("init",))
+    add_options(parser, start_file=True)
 
 
 def _add_preview(commands: Any) -> None:
@@ -294,8 +292,7 @@ def _add_batch(commands: Any) -> None:
         help="write report.html and contact sheets at the end (default: on)",
     )
     add_logging(parser)
-    add_init(parser)
-    add_options(parser, without=("init",))
+    add_options(parser, start_file=True)
 
 
 def _add_weights(commands: Any) -> None:

@@ -1,3 +1,7 @@
+"""Content loss, Gram matrices and total variation."""
+
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,12 +23,12 @@ def test_content_loss_is_the_mean_squared_difference():
 
 
 def test_gatys_content_loss_is_half_the_sum():
-    # 24 values of 0.5² each, halved: Gatys et al. (2016), eq. 1.
+    # ½ · 24 · 0.5². Gatys et al. (2016), eq. 1.
     a, b = jnp.zeros((2, 3, 4)), jnp.full((2, 3, 4), 0.5)
     assert content_loss(a, b, norm="gatys") == 3.0
 
 
-def test_gram_matrix_by_the_definition():
+def test_gram_matrix_is_the_mean_product_of_channels():
     features = maps(0, 3, 5, 4)
     expected = np.zeros((4, 4))
     for i in range(4):
@@ -34,20 +38,20 @@ def test_gram_matrix_by_the_definition():
 
 
 def test_gatys_gram_loss_is_equation_4():
-    # Unnormalized Gram matrices of maps of one size, as in the paper.
-    features, painted = maps(0, 3, 5, 4), maps(1, 3, 5, 4)
-    f, p = (np.asarray(x, np.float64).reshape(15, 4) for x in (features, painted))
-    expected = np.sum((f.T @ f - p.T @ p) ** 2) / (4 * 4**2 * 15**2)
-    loss = gram_loss(gram_matrix(features), gram_matrix(painted), norm="gatys")
+    # The paper's Gram matrices are not normalized, and both maps have the same size.
+    features, style = maps(0, 3, 5, 4), maps(1, 3, 5, 4)
+    f, s = (np.asarray(x, np.float64).reshape(15, 4) for x in (features, style))
+    expected = np.sum((f.T @ f - s.T @ s) ** 2) / (4 * 4**2 * 15**2)
+    loss = gram_loss(gram_matrix(features), gram_matrix(style), norm="gatys")
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
-def test_mean_gram_loss_is_the_sum_over_pairs_by_their_number():
+def test_gram_loss_is_a_mean_over_pairs_of_channels():
     a, b = jnp.eye(3), jnp.zeros((3, 3))
     np.testing.assert_allclose(gram_loss(a, b), 3 / 9)
 
 
-def test_mask_of_ones_and_zeros_cuts_the_map():
+def test_binary_mask_selects_a_region():
     features = maps(0, 4, 6, 3)
     mask = jnp.zeros((4, 6)).at[:, :2].set(1)
     np.testing.assert_allclose(
@@ -55,7 +59,7 @@ def test_mask_of_ones_and_zeros_cuts_the_map():
     )
 
 
-def test_mask_counts_by_its_proportions_not_its_brightness():
+def test_gram_matrix_is_invariant_to_the_scale_of_the_mask():
     features, mask = maps(0, 4, 6, 3), jnp.abs(maps(1, 4, 6))
     np.testing.assert_allclose(
         gram_matrix(features, mask), gram_matrix(features, 3 * mask), rtol=1e-4, atol=1e-6
@@ -71,7 +75,7 @@ def test_empty_mask_gives_zero_and_a_finite_gradient():
 
 @given(seed=st.integers(0, 100), h=st.integers(1, 6), w=st.integers(1, 6), c=st.integers(1, 5))
 @settings(max_examples=20, deadline=None)
-def test_gram_is_symmetric_positive_and_blind_to_pixel_order(seed, h, w, c):
+def test_gram_is_symmetric_positive_and_invariant_to_pixel_order(seed, h, w, c):
     features = maps(seed, h, w, c)
     gram = gram_matrix(features)
     np.testing.assert_allclose(gram, gram.T, rtol=1e-5, atol=1e-6)
@@ -85,39 +89,39 @@ def test_gram_sums_bfloat16_features_in_float32():
     features = jnp.full((64, 64, 2), 1.0, jnp.bfloat16)
     gram = gram_matrix(features)
     assert gram.dtype == jnp.float32
-    # A sum in bfloat16 would stop growing at 256.
+    # A sum of ones in bfloat16 stops growing at 256.
     np.testing.assert_array_equal(gram, 1.0)
 
 
 def test_squared_variation_of_a_ramp():
-    # Rows equal, columns 0, 1, 2: every horizontal difference is 1.
+    # Equal rows of 0, 1, 2: every horizontal difference is 1.
     ramp = jnp.broadcast_to(jnp.arange(3.0)[None, :, None], (4, 3, 3))
     assert total_variation(ramp, form="squared") == 1.0
 
 
-def test_nine_point_variation_of_one_lit_pixel():
-    # 1x1: edges repeated once around give 3x3 equal values.
+def test_nine_point_variation_of_one_bright_pixel():
+    # Padding a 1x1 image gives 3x3 equal values.
     assert total_variation(jnp.ones((1, 1, 3))) == 0
-    # A lit pixel in the middle of 3x3, padded to 5x5, one channel. 2 of 4x5 horizontal and of
-    # 5x4 vertical neighbors differ, 2 of 4x4 on each diagonal.
-    spot = jnp.zeros((3, 3, 1)).at[1, 1, 0].set(1.0)
+    # 3x3 pixels, padded to 5x5, the center is 1. Of the differences, 2 of 4x5 vertical ones, 2 of
+    # 5x4 horizontal ones, and 2 of 4x4 on each diagonal are 1.
+    center = jnp.zeros((3, 3, 1)).at[1, 1, 0].set(1.0)
     expected = 2 * ((2 / 20 + 2 / 20) / 3 + (2 / 16 + 2 / 16) / 12)
-    np.testing.assert_allclose(total_variation(spot), expected, rtol=1e-6)
+    np.testing.assert_allclose(total_variation(center), expected, rtol=1e-6)
 
 
-def test_squared_variation_of_one_row_has_no_columns():
+def test_squared_variation_of_one_row_is_horizontal():
     assert total_variation(jnp.arange(3.0).reshape(1, 3, 1), form="squared") == 1.0
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda x: content_loss.__wrapped__(x, x, norm="sum"),
-        lambda x: gram_loss.__wrapped__(x[0], x[0], norm="sum"),
-        lambda x: total_variation.__wrapped__(x, form="sum"),
+        lambda x: inspect.unwrap(content_loss)(x, x, norm="sum"),
+        lambda x: inspect.unwrap(gram_loss)(x[0], x[0], norm="sum"),
+        lambda x: inspect.unwrap(total_variation)(x, form="sum"),
     ],
 )
-def test_words_that_are_none_are_errors(call):
+def test_unknown_options_are_errors(call):
     with pytest.raises(ValueError, match="is 'sum'; it must be one of"):
         call(jnp.ones((2, 3, 3)))
 

@@ -20,7 +20,9 @@ def chain(apply, x, targets):
     x, first = apply(losses, jnp.maximum(x, 0.1), targets)
     x, second = apply(losses, jnp.sin(3 * x), targets)
     terms = first["gram"], first["content"], second["gram"], second["content"]
-    return jnp.square(x).mean() + sum((k + 1) * term for k, term in enumerate(terms))
+    return jnp.square(x).mean().astype(first["gram"].dtype) + sum(
+        (k + 1) * term for k, term in enumerate(terms)
+    )
 
 
 def plain(function, x, targets):
