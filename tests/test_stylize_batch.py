@@ -72,7 +72,8 @@ def test_every_content_with_every_style_equals_single_runs(params, contents, sty
     styles = [style, 1 - style]
     pairs = [(c, s) for c in contents[:2] for s in styles]
     batch = stylize_batch(params, np.repeat(contents[:2], 2, axis=0), styles * 2, CONFIG)
-    assert_equal(batch, singles(params, *zip(*pairs, strict=True), [CONFIG] * 4))
+    paired_contents, paired_styles = zip(*pairs, strict=True)
+    assert_equal(batch, singles(params, paired_contents, paired_styles, [CONFIG] * 4))
 
 
 def test_blends_masks_starts_and_keys_are_per_result(params, contents, style):

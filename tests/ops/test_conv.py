@@ -28,7 +28,7 @@ SHAPES["zeros"] = SHAPES["edge"] = [*SHAPES["reflect"], (1, 5), (6, 1), (1, 1)]
 )
 def test_conv_equals_a_sum_over_nine_shifted_maps(random, padding, shape):
     x, kernel, bias = arrays(random, (*shape, 3), (3, 3, 3, 4), (4,))
-    expected = numpy_conv3x3(*map(np.asarray, (x, kernel, bias)), MODES[padding])
+    expected = numpy_conv3x3(np.asarray(x), np.asarray(kernel), np.asarray(bias), MODES[padding])
     np.testing.assert_allclose(conv3x3(x, kernel, bias, padding=padding), expected, atol=1e-5)
 
 
