@@ -54,7 +54,10 @@ class Reporter:
         """Report a message for the user."""
 
     def row(self, text: str, **fields: Any) -> None:
-        """Print a row of a table that is the command's product, on stdout."""
+        """Print a row of a table that is the command's product, on stdout.
+
+        As JSON, only `fields` are printed: a row without fields is left out.
+        """
         print(text, flush=True)
 
     def result(self, text: str, **fields: Any) -> None:
@@ -154,7 +157,8 @@ class JsonReporter(Reporter):
         self._emit("note", text=text)
 
     def row(self, text: str, **fields: Any) -> None:
-        self._emit("row", **fields)
+        if fields:
+            self._emit("row", **fields)
 
     def result(self, text: str, **fields: Any) -> None:
         self._emit("result", **fields)

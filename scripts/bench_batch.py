@@ -1,9 +1,9 @@
-"""What batches gain: wall time, compilations, throughput and memory, as Markdown and JSON.
+"""Measure the time and memory of batches; print a Markdown table and JSON.
 
-    python scripts/bench_batch.py photographs     # 24 photographs of 6 shapes in 2 styles
-    python scripts/bench_batch.py sizes           # pictures at once: 1, 4, 8
+    python scripts/bench_batch.py photographs     # 24 content images of 6 shapes, 2 style images
+    python scripts/bench_batch.py sizes           # batch sizes 1, 4 and 8
 
-Every way runs in a process of its own; the cache of compiled programs is empty at its start.
+Each method runs in its own process and starts with an empty compilation cache.
 """
 
 import argparse
@@ -46,22 +46,22 @@ for _ in range(4):
     began = time.perf_counter()
     jax.block_until_ready(stylize_batch(params, contents, style, config).image)
     times.append((time.perf_counter() - began) / n / steps)
-first, *warm = times
+warm = times[1:]
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 print(statistics.median(warm), min(warm), max(warm), peak)
 """
 
 
 def run(command, folder, name):
-    """Seconds that a command takes, with a cache of its own."""
+    """Run a command with its own compilation cache; return its seconds and its stdout."""
     env = {**os.environ, "XDG_CACHE_HOME": str(folder / f"cache_{name}")}
     began = time.perf_counter()
-    done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
-    return time.perf_counter() - began, done.stdout
+    process = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
+    return time.perf_counter() - began, process.stdout
 
 
 def photographs(folder, args):
-    """Wall time of a batch, of a Python loop, and of single commands."""
+    """Time `jaxstyle batch`, a Python loop over `stylize`, and one command per result."""
     (folder / "photos").mkdir()
     (folder / "styles").mkdir()
     sources = [
@@ -69,8 +69,8 @@ def photographs(folder, args):
     ]
     for i, shape in enumerate(SHAPES):
         for j, source in enumerate(sources):
-            cut = (10 * j, 5 * j, 10 * j + shape[0] // 2, 5 * j + shape[1] // 2)
-            source.convert("RGB").crop(cut).resize(shape).save(folder / "photos" / f"p{i}{j}.png")
+            box = (10 * j, 5 * j, 10 * j + shape[0] // 2, 5 * j + shape[1] // 2)
+            source.convert("RGB").crop(box).resize(shape).save(folder / "photos" / f"p{i}{j}.png")
     for name in ("cafe_terrace", "langlois_bridge"):
         Image.open(IMAGES / f"{name}.jpg").save(folder / "styles" / f"{name}.png")
     cli = [sys.executable, "-m", "jaxstyle.cli"]
@@ -91,7 +91,7 @@ def photographs(folder, args):
         ("a Python loop over `stylize`", loop),
         ("48 × `jaxstyle stylize`", single),
     ]
-    print(f"| 24 photographs x 2 styles, {args.size} px, {args.steps} steps | seconds | ratio |")
+    print(f"| 24 content x 2 style images, {args.size} px, {args.steps} steps | seconds | ratio |")
     print("|---|---|---|")
     for name, seconds in rows:
         print(f"| {name} | {seconds:.0f} | {seconds / batch:.2f} |")
@@ -100,33 +100,36 @@ def photographs(folder, args):
 
 
 def sizes(folder, args):
-    """Seconds per picture and step, and peak memory, by pictures at once."""
-    print(f"| pictures at once, {args.size} px | seconds a picture and step | spread | peak GiB |")
+    """Measure the seconds per image and step, and the peak memory, of each batch size."""
+    print(f"| batch size, {args.size} px | seconds per image and step | range | peak GiB |")
     print("|---|---|---|---|")
-    found = {}
+    results = {}
     pair = [str(IMAGES / "coffee.jpg"), str(IMAGES / "cafe_terrace.jpg")]
     for n in (1, 4, 8):
         script = [sys.executable, "-c", THROUGHPUT, *pair, str(args.size), str(n), str(args.steps)]
         median, low, high, peak = map(float, run(script, folder, f"size{n}")[1].split())
         print(f"| {n} | {median:.3f} | {low:.3f} to {high:.3f} | {peak:.2f} |", flush=True)
-        found[n] = {"seconds": median, "low": low, "high": high, "peak_gib": peak}
-    return found
+        results[n] = {"seconds": median, "low": low, "high": high, "peak_gib": peak}
+    return results
 
 
 def main():
-    """Run one benchmark and print it."""
-    parser = argparse.ArgumentParser(description="What batches gain.")
-    parser.add_argument("what", choices=("photographs", "sizes"))
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=20)
+    """Run one benchmark and print its results."""
+    parser = argparse.ArgumentParser(description="Measure the time and memory of batches.")
+    parser.add_argument(
+        "what",
+        choices=("photographs", "sizes"),
+        help="photographs: a batch against single runs; sizes: batch sizes 1, 4 and 8",
+    )
+    parser.add_argument("--size", type=int, default=128, help="long edge, in pixels")
+    parser.add_argument("--steps", type=int, default=20, help="steps per result")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = globals()[args.what](Path(folder), args)
+        results = globals()[args.what](Path(folder), args)
     device = jax.devices()[0].device_kind
     where = {"device": device, "cores": os.cpu_count(), "jax": jax.__version__}
-    print(
-        json.dumps({"where": {**where, "python": platform.python_version()}, **vars(args), **found})
-    )
+    where["python"] = platform.python_version()
+    print(json.dumps({"where": where, **vars(args), **results}))
 
 
 if __name__ == "__main__":

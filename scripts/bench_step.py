@@ -1,12 +1,12 @@
-"""Loss and gradient of Gatys' objective: jaxstyle against PyTorch, as Markdown and JSON.
+"""Time loss and gradient against PyTorch; print a Markdown table and JSON.
 
     pip install '.[bench]' && python scripts/bench_step.py
     python scripts/bench_step.py --sizes 512x512 --batch 8 --dtype bfloat16      # for a GPU
 
-relu4_2 and the Gram matrices of relu1_1 to relu5_1, the same weights, zeros around the maps.
-Both take turns in one process, four steps at a time as in a descent, `--repeats` times after
-warming up; a ratio is the median of the turns' ratios. Compiling is not in it. PyTorch takes a
-batch one by one.
+The objective is that of Gatys et al. (2016): features of relu4_2, Gram matrices of relu1_1 to
+relu5_1, zero padding. Both frameworks use the same weights. After a warm-up they alternate in one
+process, `--repeats` times with four steps each. The ratio is the median over the repeats.
+Compilation is not timed. PyTorch processes a batch one image at a time.
 """
 
 import argparse
@@ -27,13 +27,13 @@ from jaxstyle import StyleConfig
 from jaxstyle.loop.programs import transform_weights
 from jaxstyle.presets import GATYS_STYLE_LAYERS
 
-# At a time: jaxstyle's in one compiled loop, PyTorch's one after the other.
+# Steps per repeat: one compiled loop in jaxstyle, a Python loop in PyTorch.
 STEPS = 4
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def of_torch(params, config, images, dtype):
-    """A call that computes loss and gradient with PyTorch, of a batch one by one."""
+def make_torch_call(params, config, images, dtype):
+    """Return a function that computes loss and gradient with PyTorch, image by image."""
     content, style, *starts = (
         torch.from_numpy(image).to(DEVICE, getattr(torch, dtype)) for image in images
     )
@@ -46,25 +46,25 @@ def of_torch(params, config, images, dtype):
     )
 
     def call():
-        found = []
+        results = []
         for _ in range(STEPS):
             for start in starts:
                 x = start.detach().requires_grad_()
                 loss = objective(x)
                 loss.backward()
-                found.append((loss, x.grad))
+                results.append((loss, x.grad))
         if DEVICE == "cuda":
             torch.cuda.synchronize()
-        return found[0][0].item(), found[0][1].float().cpu().numpy()
+        return results[0][0].item(), results[0][1].float().cpu().numpy()
 
     return call
 
 
-def of_jaxstyle(params, config, images, *, transformed):
-    """A call that computes loss and gradient with jaxstyle, and its temporary bytes."""
+def make_jaxstyle_call(params, config, images, *, transformed):
+    """Return a function that computes loss and gradient with jaxstyle, and its temporary bytes."""
     content, style, *starts = (jnp.asarray(image) for image in images)
     targets = jaxstyle.make_targets(params, content, [style], config)
-    used = transform_weights(params, spec=config.spec) if transformed else params
+    weights = transform_weights(params, spec=config.spec) if transformed else params
 
     def objective(params, x):
         return jaxstyle.total_loss(params, x, targets, config.weights)[0]
@@ -73,16 +73,16 @@ def of_jaxstyle(params, config, images, *, transformed):
     step = jax.vmap(jax.value_and_grad(objective, argnums=1), in_axes=(None, 0))
 
     def descend(params, batch):
-        # A step too small to be seen, so that every one has to be computed.
-        def body(_, found):
-            return step(params, batch - 1e-20 * found[1])
+        # A step of negligible size, so that XLA cannot skip any iteration.
+        def body(_, loss_and_grad):
+            return step(params, batch - 1e-20 * loss_and_grad[1])
 
         return jax.lax.fori_loop(0, STEPS, body, (jnp.zeros(len(starts)), 0 * batch))
 
-    compiled = jax.jit(descend).lower(used, batch).compile()
+    compiled = jax.jit(descend).lower(weights, batch).compile()
 
     def call():
-        loss, grad = jax.block_until_ready(compiled(used, batch))
+        loss, grad = jax.block_until_ready(compiled(weights, batch))
         return float(loss[0]), np.asarray(grad[0])
 
     analysis = compiled.memory_analysis()
@@ -90,19 +90,19 @@ def of_jaxstyle(params, config, images, *, transformed):
 
 
 def timed(call):
-    """Seconds that a step of a call takes."""
+    """Return the seconds per step of a call."""
     began = time.perf_counter()
     call()
     return (time.perf_counter() - began) / STEPS
 
 
 def error(grad, expected):
-    """Relative error of a gradient."""
+    """Return the relative error of a gradient, in the Euclidean norm."""
     return float(np.linalg.norm(grad - expected) / np.linalg.norm(expected))
 
 
 def measure(shape, args, params):
-    """Times, ratios, errors and memory of one size."""
+    """Return times, ratios, errors and memory for one image size."""
     random = np.random.default_rng(0)
     images = [random.random((*shape, 3), np.float32) for _ in range(2 + args.batch)]
     config = StyleConfig(
@@ -112,10 +112,10 @@ def measure(shape, args, params):
         tv_weight=0,
         dtype="bfloat16" if args.dtype == "bfloat16" else "float32",
     )
-    direct, direct_bytes = of_jaxstyle(params, config, images, transformed=False)
-    fast, fast_bytes = of_jaxstyle(params, config, images, transformed=True)
+    direct, direct_bytes = make_jaxstyle_call(params, config, images, transformed=False)
+    fast, fast_bytes = make_jaxstyle_call(params, config, images, transformed=True)
     calls = {
-        "torch": of_torch(params, config, images, config.dtype),
+        "torch": make_torch_call(params, config, images, config.dtype),
         "direct": direct,
         "jaxstyle": fast,
     }
@@ -129,12 +129,12 @@ def measure(shape, args, params):
     ratios = [a / b for a, b in zip(times["jaxstyle"], times["torch"], strict=True)]
     return {
         "shape": shape,
-        **{name: statistics.median(found) for name, found in times.items()},
+        **{name: statistics.median(seconds) for name, seconds in times.items()},
         "ratio": statistics.median(ratios),
         "ratio_low": min(ratios),
         "ratio_high": max(ratios),
         "loss_error": abs(fast_loss - loss) / loss,
-        # Where two values of a pooling all but tie, rounding chooses, also PyTorch's.
+        # Near ties in max pooling are decided by rounding, in PyTorch too.
         "grad_error": error(fast_grad, grad),
         "torch_grad_error": error(torch_grad, grad),
         "direct_mib": direct_bytes and direct_bytes / 2**20,
@@ -143,19 +143,20 @@ def measure(shape, args, params):
 
 
 def main():
-    """Measure all sizes and print them."""
-    parser = argparse.ArgumentParser(description="Loss and gradient against PyTorch.")
-    parser.add_argument("--sizes", nargs="+", default=["128x128", "224x320", "256x256", "512x512"])
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--batch", type=int, default=1)
+    """Measure all sizes and print the results."""
+    parser = argparse.ArgumentParser(description="Time loss and gradient against PyTorch.")
+    sizes = ["128x128", "224x320", "256x256", "512x512"]
+    parser.add_argument("--sizes", nargs="+", default=sizes, help="HEIGHTxWIDTH, in pixels")
+    parser.add_argument("--repeats", type=int, default=9, help="timed repeats of four steps")
+    parser.add_argument("--batch", type=int, default=1, help="images per step")
     parser.add_argument("--dtype", choices=("float32", "tf32", "bfloat16"), default="float32")
     args = parser.parse_args()
-    # What "float32" means on a GPU is a choice: here it is float32, and TF32 has its own name.
+    # On a GPU, float32 may mean TF32; here `--dtype float32` is full precision.
     precise = "highest" if args.dtype == "float32" else "default"
     jax.config.update("jax_default_matmul_precision", precise)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = args.dtype == "tf32"
     params, rows = jaxstyle.load_weights(), []
-    print(f"| {args.dtype}, {args.batch} at once | PyTorch | direct | jaxstyle | ratio |")
+    print(f"| {args.dtype}, batch of {args.batch} | PyTorch | direct | jaxstyle | ratio |")
     print("|---|---|---|---|---|")
     for size in args.sizes:
         row = measure(tuple(map(int, size.split("x"))), args, params)

@@ -1,11 +1,11 @@
-"""Whole pictures, from start to file: jaxstyle against a PyTorch loop, as Markdown and JSON.
+"""Time whole images, from start to file, against a PyTorch loop; print a Markdown table and JSON.
 
     pip install '.[bench]' && python scripts/bench_stylize.py
 
-Both do the same steps: coarse to fine, Adam, Gatys' objective (relu4_2, Gram matrices of
-relu1_1 to relu5_1), pixels kept in [0, 1]. jaxstyle runs twice: with nothing
-compiled before, and with the programs of the first run on the disk; and once without
-Winograd's kernels, which takes less memory.
+Both run the same steps: coarse to fine, Adam, the objective of Gatys et al. (relu4_2, Gram
+matrices of relu1_1 to relu5_1), pixels clamped to [0, 1]. jaxstyle runs three times: with an
+empty compilation cache, with the programs of the first run cached, and with `--conv direct`
+(no Winograd kernels), which needs less memory.
 """
 
 import argparse
@@ -28,7 +28,7 @@ OPTIONS += ("--optimizer", "adam", "--style-layers", ",".join(GATYS_STYLE_LAYERS
 
 
 def paint_with_torch(output, size, steps):
-    """The loop in PyTorch."""
+    """Run the same loop in PyTorch and write the result."""
     import torch
     import torch.nn.functional as F  # noqa: N812
     import torch_reference
@@ -48,17 +48,17 @@ def paint_with_torch(output, size, steps):
         return image[0].permute(1, 2, 0).contiguous()
 
     generator = torch.Generator(device).manual_seed(0)
-    picture = content
+    result = content
     for shape, count in pyramid.levels(content.shape[:2], config):
-        near = tuple(round(n * shape[0] / content.shape[0]) for n in style.shape[:2])
+        style_shape = tuple(round(n * shape[0] / content.shape[0]) for n in style.shape[:2])
         objective = torch_reference.Objective(
             weights,
             resize(content, shape),
-            resize(style, near),
+            resize(style, style_shape),
             config.weights.content,
             config.weights.style,
         )
-        start = resize(picture, shape)
+        start = resize(result, shape)
         noise = torch.randn(start.shape, generator=generator, device=device)
         x = (start + config.noise * noise).clamp(0, 1).requires_grad_()
         optimizer = torch.optim.Adam([x], config.learning_rate)
@@ -68,12 +68,12 @@ def paint_with_torch(output, size, steps):
             optimizer.step()
             with torch.no_grad():
                 x.clamp_(0, 1)
-        picture = x.detach()
-    jaxstyle.write_image(output, picture.cpu().numpy())
+        result = x.detach()
+    jaxstyle.write_image(output, result.cpu().numpy())
 
 
 def run(command, cache):
-    """Seconds and peak memory in MiB of a process."""
+    """Run a command; return its seconds and its peak memory in MiB."""
     began = time.perf_counter()
     process = os.posix_spawn(command[0], command, {**os.environ, "XDG_CACHE_HOME": str(cache)})
     _, status, usage = os.wait4(process, 0)
@@ -83,11 +83,12 @@ def run(command, cache):
 
 
 def main():
-    """Time all and print them."""
-    parser = argparse.ArgumentParser(description="Whole pictures against PyTorch.")
-    parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--steps", default=",".join(map(str, StyleConfig().steps)))
-    parser.add_argument("--torch", metavar="OUTPUT", help="paint with PyTorch, untimed")
+    """Time all runs and print the results."""
+    parser = argparse.ArgumentParser(description="Time whole images against PyTorch.")
+    parser.add_argument("--size", type=int, default=512, help="long edge, in pixels")
+    steps = ",".join(map(str, StyleConfig().steps))
+    parser.add_argument("--steps", default=steps, help="steps per level, coarse to fine")
+    parser.add_argument("--torch", metavar="OUTPUT", help="only run PyTorch, without timing")
     args = parser.parse_args()
     if args.torch:
         paint_with_torch(args.torch, args.size, tuple(map(int, args.steps.split(","))))
@@ -99,7 +100,7 @@ def main():
         cli = [sys.executable, "-m", "jaxstyle.cli", "stylize", str(CONTENT), str(STYLE)]
         cli += ["-o", str(out / "jaxstyle.png"), *size, *OPTIONS, "--quiet"]
         torch = [sys.executable, __file__, *size, "--torch", str(out / "torch.png")]
-        print("| a picture, from start to file | seconds | ratio | peak MiB |\n|---|---|---|---|")
+        print("| one image, from start to file | seconds | ratio | peak MiB |\n|---|---|---|---|")
         for name, command in (
             ("PyTorch", torch),
             ("jaxstyle, first run", cli),

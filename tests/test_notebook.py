@@ -1,4 +1,4 @@
-"""The notebook, run top to bottom in a process of its own, as a reader would."""
+"""The notebook runs from top to bottom in a new process."""
 
 import json
 import subprocess
@@ -17,23 +17,23 @@ nbformat.write(notebook, sys.argv[3])
 
 
 @pytest.mark.slow
-def test_it_runs_and_shows_pictures(tmp_path):
-    done = tmp_path / "done.ipynb"
-    command = [sys.executable, "-c", RUN, str(NOTEBOOK), str(NOTEBOOK.parent), str(done)]
+def test_notebook_runs_and_displays_images(tmp_path):
+    executed = tmp_path / "executed.ipynb"
+    command = [sys.executable, "-c", RUN, str(NOTEBOOK), str(NOTEBOOK.parent), str(executed)]
     subprocess.run(command, check=True, timeout=900)
     outputs = [
-        out for cell in json.loads(done.read_text())["cells"] for out in cell.get("outputs", ())
+        out for cell in json.loads(executed.read_text())["cells"] for out in cell.get("outputs", ())
     ]
-    shown = [
+    displayed = [
         out
         for out in outputs
         if "image/png" in out.get("data", {}) or "image/jpeg" in out.get("data", {})
     ]
-    # Three strips and a contact sheet.
-    assert len(shown) == 4
+    # Three rows and a contact sheet.
+    assert len(displayed) == 4
     assert not [out for out in outputs if out["output_type"] == "error"]
 
 
-def test_it_is_kept_without_outputs():
+def test_notebook_is_stored_without_outputs():
     cells = json.loads(NOTEBOOK.read_text())["cells"]
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)

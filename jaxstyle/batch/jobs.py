@@ -293,6 +293,8 @@ def _toml_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     if table or not isinstance(jobs, list) or not isinstance(common, dict):
         raise ValueError(f"{path} must contain only [[job]] tables and at most one [defaults].")
     for index, row in enumerate(jobs, start=1):
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}, job {index}: it is {row!r}; write it as a [[job]] table.")
         yield f"job {index}", {**common, **row}
 
 
@@ -311,31 +313,37 @@ def _parse_job(
     preset = row.get("preset")
     if preset is not None and preset not in PRESETS:
         raise ValueError(f"`preset` is {preset!r}; it must be one of {', '.join(PRESETS)}.")
+    for name in ("content", "output", "init"):
+        if not isinstance(row.get(name, ""), str):
+            raise ValueError(f"`{name}` is {row[name]!r}; it must be text.")
     start = None if row.get("init") else defaults.start
     if row.get("init") and row["init"] not in get_args(Init):
-        start = folder / str(row.pop("init"))
+        start = folder / row.pop("init")
     fields = {
         name: parse_value(name, value) if isinstance(value, str) else value
         for name, value in row.items()
         if name in _FIELDS
     }
     config = defaults.config(preset, **fields)
-    content, styles = folder / str(row["content"]), _parse_paths(folder, row["style"])
-    masks = _parse_paths(folder, row.get("mask", ()))
+    content = folder / row["content"]
+    styles, masks = (_parse_paths(folder, row, name) for name in ("style", "mask"))
     if masks and len(masks) != len(styles):
         raise ValueError(
             f"{len(masks)} masks for {len(styles)} styles; give one mask per style image."
         )
     if "output" in row:
-        output = _check_output(str(row["output"]))
+        output = _check_output(row["output"])
     else:
         output = output_name(template, content, styles, index, config)
     return Job(content, styles, output, config, masks, start)
 
 
-def _parse_paths(folder: Path, value: Any) -> tuple[Path, ...]:
+def _parse_paths(folder: Path, row: dict[str, Any], column: str) -> tuple[Path, ...]:
+    value = row.get(column, "")
     names = value.split(";") if isinstance(value, str) else value
-    return tuple(folder / str(name).strip() for name in names if str(name).strip())
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"`{column}` is {value!r}; it must be a file name or a list of them.")
+    return tuple(folder / name.strip() for name in names if name.strip())
 
 
 def check_jobs(jobs: Sequence[Job], folder: Path) -> None:

@@ -98,7 +98,8 @@ class Batch:
                 self.jobs, self._folder, self._weights, self._ledger, overwrite=self._overwrite
             )
             groups = size_batches(self._pending.groups, self._params, self._batch_size)
-            report_plan(self._reporter, groups, self._pending, len(self.jobs))
+            text = describe_plan(groups, self._pending, len(self.jobs))
+            report_plan(self._reporter, groups, self._pending, len(self.jobs), text)
             for index, record in self._pending.done.items():
                 self.records[index] = record
             for index, error in self._pending.failed.items():
@@ -278,20 +279,31 @@ class Batch:
         self._stop = self._stop or ExitCode.INTERRUPTED
 
 
-def report_plan(
-    reporter: Reporter, groups: Sequence[Group], pending: PendingJobs, num_jobs: int
-) -> None:
-    """Report the groups of a batch and the work ahead."""
+def describe_plan(groups: Sequence[Group], pending: PendingJobs, num_jobs: int) -> str:
+    """Describe the work ahead in one line."""
     done = len(pending.done)
     num_pending = sum(len(group.jobs) for group in groups)
     programs = sum(len(group.plan) for group in groups)
     done_before = f", {done} done before" if done else ""
+    return (
+        f"{num_jobs} jobs{done_before}, {num_pending} to do in {len(groups)} shapes "
+        f"({programs} programs to compile)"
+    )
+
+
+def report_plan(
+    reporter: Reporter,
+    groups: Sequence[Group],
+    pending: PendingJobs,
+    num_jobs: int,
+    text: str = "",
+) -> None:
+    """Report the groups of a batch and the work ahead."""
     reporter.plan(
         float(sum(group.work for group in groups)),
-        f"{num_jobs} jobs{done_before}, {num_pending} to do in {len(groups)} shapes "
-        f"({programs} programs to compile)",
+        text,
         items=num_jobs,
-        done=done,
+        done=len(pending.done),
         groups=[{"shape": g.shape, "jobs": len(g.jobs), "batch": g.batch} for g in groups],
     )
 

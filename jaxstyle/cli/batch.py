@@ -12,7 +12,7 @@ from jaxstyle.batch.ledger import Ledger, Record, Shard
 from jaxstyle.batch.pending import scan_jobs
 from jaxstyle.batch.plan import costs, size_batches
 from jaxstyle.batch.report import write_report
-from jaxstyle.batch.run import Batch, report_plan
+from jaxstyle.batch.run import Batch, describe_plan, report_plan
 from jaxstyle.cli.context import Options, RunContext
 from jaxstyle.errors import ExitCode, WriteError
 from jaxstyle.reporting import Reporter
@@ -103,6 +103,7 @@ def _show_plan(
     )
     groups = size_batches(pending.groups, context.params, options.batch_size)
     report_plan(reporter, groups, pending, len(jobs))
+    reporter.row(describe_plan(groups, pending, len(jobs)))
     seconds = 0.0
     for group, cost in zip(groups, costs(groups, context.params), strict=True):
         seconds += cost.seconds * group.work

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import signal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +20,11 @@ from jaxstyle.analysis.layer_study import (
 )
 from jaxstyle.cli import main
 
-PHOTO, PAINTING = str(IMAGES / "chelsea.jpg"), str(IMAGES / "cafe_terrace.jpg")
+CONTENT, STYLE = str(IMAGES / "chelsea.jpg"), str(IMAGES / "cafe_terrace.jpg")
 CONFIG = StyleConfig(size=48, steps=(4,), style_layers=("relu1_1",), content_layers=("relu2_1",))
 
 
-def test_panels_are_the_papers_figure(params):
+def test_reconstructions_are_those_of_figure_1(params):
     content, style = reconstructions(CONFIG)
     assert [panel.label for panel in content] == list(CONTENT_LAYERS)
     assert [len(panel.config.weights.style) for panel in style] == [1, 2, 3, 4, 5]
@@ -33,35 +34,36 @@ def test_panels_are_the_papers_figure(params):
     assert rows[1][0].config.weights.style == {"relu2_1": 1.0, "relu3_1": 2.0}
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
-def test_pictures_of_a_study_are_those_made_alone(params, content, style, at_once):
-    # In one program for all: layers of the others must weigh nothing.
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_panels_equal_results_of_separate_runs(params, content, style, batch_size):
+    # All panels share one program, so the layers of other panels must not contribute.
     (row,) = sweep(CONFIG, [{"relu1_1": 1.0}], (3.0,))
-    known = [panel for panel in reconstructions(CONFIG)[0] if panel.label == "relu2_2"]
-    panels = [*row, *known, *sweep(CONFIG, [{"relu2_1": 1.0, "relu3_1": 1.0}], (5.0,))[0]]
+    reconstruction = [panel for panel in reconstructions(CONFIG)[0] if panel.label == "relu2_2"]
+    panels = [*row, *reconstruction, *sweep(CONFIG, [{"relu2_1": 1.0, "relu3_1": 1.0}], (5.0,))[0]]
     panels = [
         panel._replace(config=dataclasses.replace(panel.config, learning_rate=SHORT_STEP))
         for panel in panels
     ]
-    made = list(render_panels(params, content, style, panels, at_once=at_once))
-    assert [scores is None for _, scores in made] == [False, True, False]
-    alone = [
+    rendered = list(render_panels(params, content, style, panels, batch_size=batch_size))
+    assert [scores is None for _, scores in rendered] == [False, True, False]
+    separate = [
         stylize(params, content, style, panels[0].config).image,
         reconstruct(params, content, ("relu2_2",), panels[1].config).image,
         stylize(params, content, style, panels[2].config).image,
     ]
-    for (image, _), expected in zip(made, alone, strict=True):
+    for (image, _), expected in zip(rendered, separate, strict=True):
         assert_same_picture(image, expected)
 
 
-def test_scores_are_of_the_picture_itself(params, style):
-    photograph = np.asarray(Image.open(PHOTO).resize((64, 48)), np.float32) / 255
+def test_scores_compare_at_the_size_of_the_result(params, style):
+    content = np.asarray(Image.open(CONTENT).resize((64, 48)), np.float32) / 255
     config = StyleConfig(size=64, steps=(1,), noise=0, learning_rate=1e-4)
-    ((_, scores),) = render_panels(params, photograph, style, [Panel("", config, scored=True)])
+    ((_, scores),) = render_panels(params, content, style, [Panel("", config, scored=True)])
+    assert scores is not None
     assert scores.content < 0.01
 
 
-def test_grid_puts_pictures_in_rows():
+def test_grid_arranges_images_in_rows():
     red, blue = np.zeros((20, 30, 3)), np.zeros((20, 30, 3))
     red[..., 0], blue[..., 2] = 1, 1
     grid = draw_grid([[(red, "r"), (blue, "b\nsecond line")], [(blue, "b")]])
@@ -73,16 +75,16 @@ def test_grid_puts_pictures_in_rows():
     assert (lower == (0, 0, 1)).all(axis=-1).sum() == 20 * 30
 
 
-def test_layers_writes_a_grid_and_its_scores(tmp_path):
+def test_layers_writes_a_grid_and_scores(tmp_path):
     out, report = tmp_path / "grid.png", tmp_path / "scores.json"
-    arguments = ["layers", PHOTO, PAINTING, "-o", str(out), "--report", str(report)]
+    arguments = ["layers", CONTENT, STYLE, "-o", str(out), "--report", str(report)]
     quick = ["--size", "72", "--steps", "1", "--no-reconstructions", "--quiet"]
     sets = ["--set", "relu1_1,relu2_1", "--set", "relu2_1=2", "--style-weights", "1,9"]
     assert main([*arguments, *quick, *sets]) == 0
-    picture = Image.open(out)
-    assert picture.width > 2 * 72
-    assert picture.height > 2 * 48
-    assert "jaxstyle" in picture.text
+    grid: Any = Image.open(out)
+    assert grid.width > 2 * 72
+    assert grid.height > 2 * 48
+    assert "jaxstyle" in grid.text
     scores = json.loads(report.read_text())["scores"]
     assert [entry["label"] for entry in scores] == [
         "1_1 2_1, weight 1",
@@ -93,30 +95,30 @@ def test_layers_writes_a_grid_and_its_scores(tmp_path):
     assert scores[0]["content"] > 0
 
 
-def test_a_grid_too_large_for_its_format_is_refused_before_painting(tmp_path, capsys):
+def test_layers_rejects_a_grid_too_large_for_its_format(tmp_path, capsys):
     out, weights = tmp_path / "grid.webp", ",".join(map(str, range(99)))
     quick = ["--size", "72", "--set", "relu1_1", "--style-weights", weights]
-    assert main(["layers", PHOTO, PAINTING, "-o", str(out), *quick]) == 6
-    assert "WEBP ends at 16383 pixels" in capsys.readouterr().err
+    assert main(["layers", CONTENT, STYLE, "-o", str(out), *quick]) == 6
+    assert "WEBP allows at most 16383 pixels" in capsys.readouterr().err
 
 
-def test_an_interrupted_study_writes_what_there_is(tmp_path, monkeypatch, capsys):
+def test_an_interrupted_study_writes_the_finished_panels(tmp_path, monkeypatch, capsys):
     def interrupted(*args, **kwargs):
-        painted = render_panels(*args, **kwargs)
-        yield next(painted)
+        panels = render_panels(*args, **kwargs)
+        yield next(panels)
         signal.raise_signal(signal.SIGINT)
-        yield from painted
+        yield from panels
 
     monkeypatch.setattr(jaxstyle.cli.layers, "render_panels", interrupted)
     out, report = tmp_path / "grid.png", tmp_path / "scores.json"
-    arguments = ["layers", PHOTO, PAINTING, "-o", str(out), "--report", str(report)]
+    arguments = ["layers", CONTENT, STYLE, "-o", str(out), "--report", str(report)]
     quick = ["--size", "72", "--steps", "1", "--no-reconstructions", "--set", "relu1_1"]
     assert main([*arguments, *quick, "--style-weights", "1,2,3"]) == 130
-    assert "2 of 3 pictures" in capsys.readouterr().err
-    found = json.loads(report.read_text())
-    assert not found["complete"]
-    assert len(found["scores"]) == 2
-    # The place of the third is blank, and has no scores below, which would be wider.
+    assert "2 of 3 images" in capsys.readouterr().err
+    written = json.loads(report.read_text())
+    assert not written["complete"]
+    assert len(written["scores"]) == 2
+    # The third panel is blank, and its caption is short because it has no scores.
     assert np.asarray(Image.open(out).convert("L"))[:, -60:].min() == 255
 
 
@@ -132,8 +134,8 @@ def test_an_interrupted_study_writes_what_there_is(tmp_path, monkeypatch, capsys
         (["--size", "48"], "both sides must be at least 48 to be scored"),
     ],
 )
-def test_studies_that_cannot_be(tmp_path, arguments, message, capsys):
+def test_layers_rejects_invalid_arguments(tmp_path, arguments, message, capsys):
     out = tmp_path / "grid.png"
-    assert main(["layers", PHOTO, PAINTING, "-o", str(out), *arguments]) == 2
+    assert main(["layers", CONTENT, STYLE, "-o", str(out), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not out.exists()

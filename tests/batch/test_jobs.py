@@ -1,3 +1,5 @@
+"""Jobs from folders, globs and job files."""
+
 import os
 
 import pytest
@@ -5,9 +7,9 @@ import pytest
 from jaxstyle.batch.jobs import (
     Defaults,
     check_jobs,
-    find_pictures,
+    find_images,
     output_name,
-    pair,
+    pair_jobs,
     read_job_file,
 )
 from jaxstyle.config import StyleConfig
@@ -30,77 +32,79 @@ def names(paths):
     return [path.name for path in paths]
 
 
-def test_a_folder_gives_its_own_pictures_in_order(folder):
-    assert names(find_pictures(str(folder))) == ["a.PNG", "b.jpg"]
+def test_folder_gives_its_own_images_sorted(folder):
+    assert names(find_images(str(folder))) == ["a.PNG", "b.jpg"]
 
 
-def test_a_glob_goes_as_deep_as_it_says(folder):
-    assert names(find_pictures(f"{folder}/*.jpg")) == ["b.jpg"]
-    assert names(find_pictures(f"{folder}/**/*")) == ["a.PNG", "b.jpg", "c.webp"]
+def test_only_a_double_star_searches_subfolders(folder):
+    assert names(find_images(f"{folder}/*.jpg")) == ["b.jpg"]
+    assert names(find_images(f"{folder}/**/*")) == ["a.PNG", "b.jpg", "c.webp"]
 
 
-def test_a_glob_may_be_relative(folder, monkeypatch):
+def test_glob_may_be_relative(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    assert names(find_pictures("deep/*")) == ["c.webp"]
+    assert names(find_images("deep/*")) == ["c.webp"]
 
 
-def test_a_file_whose_name_looks_like_a_glob_is_itself(folder):
-    odd = folder / "odd[1].jpg"
-    odd.write_bytes(b"x")
-    assert find_pictures(str(odd)) == [odd]
+def test_existing_file_is_not_read_as_a_glob(folder):
+    path = folder / "odd[1].jpg"
+    path.write_bytes(b"x")
+    assert find_images(str(path)) == [path]
 
 
-def test_loops_of_links_end(folder):
+def test_search_ends_in_a_loop_of_links(folder):
     (folder / "deep" / "loop").symlink_to(folder)
     (folder / "self.jpg").symlink_to(folder / "self.jpg")
-    assert names(find_pictures(f"{folder}/**/*.webp")) == ["c.webp"]
-    assert "self.jpg" in names(find_pictures(str(folder)))
+    assert names(find_images(f"{folder}/**/*.webp")) == ["c.webp"]
+    assert "self.jpg" in names(find_images(str(folder)))
 
 
-def test_results_are_no_photographs(folder):
+def test_results_are_not_content_images(folder):
     (folder / "out").mkdir()
     (folder / "out" / "b_style.png").write_bytes(b"x")
-    found = find_pictures(f"{folder}/**/*", outside=folder / "out")
-    assert names(found) == ["a.PNG", "b.jpg", "c.webp"]
-    with pytest.raises(ImageReadError, match="but results of this batch"):
-        find_pictures(str(folder / "out"), outside=folder / "out")
+    images = find_images(f"{folder}/**/*", outside=folder / "out")
+    assert names(images) == ["a.PNG", "b.jpg", "c.webp"]
+    with pytest.raises(ImageReadError, match="contains only results of this batch"):
+        find_images(str(folder / "out"), outside=folder / "out")
 
 
 @pytest.mark.parametrize("source", ["missing", "missing/*.jpg", "empty"])
-def test_nothing_found_is_an_error(tmp_path, source):
+def test_source_without_images_is_an_error(tmp_path, source):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ImageReadError, match=r"does not exist|holds no picture"):
-        find_pictures(str(tmp_path / source))
+    with pytest.raises(ImageReadError, match=r"does not exist|contains no images"):
+        find_images(str(tmp_path / source))
 
 
-def test_every_photograph_in_every_style(folder):
-    contents = find_pictures(str(folder))
-    jobs = pair(contents, contents, DEFAULTS)
+def test_cross_pairing_combines_every_content_with_every_style(folder):
+    contents = find_images(str(folder))
+    jobs = pair_jobs(contents, contents, DEFAULTS)
     assert [job.output for job in jobs] == ["a_a.png", "a_b.png", "b_a.png", "b_b.png"]
 
 
-def test_each_photograph_in_the_style_of_its_place(folder):
-    contents = find_pictures(str(folder))
-    jobs = pair(contents, contents[::-1], DEFAULTS, pairing="each", template="{style}/{index}.jpg")
+def test_each_pairing_combines_images_in_order(folder):
+    contents = find_images(str(folder))
+    jobs = pair_jobs(
+        contents, contents[::-1], DEFAULTS, pairing="each", template="{style}/{index}.jpg"
+    )
     assert [job.output for job in jobs] == ["b/1.jpg", "a/2.jpg"]
-    with pytest.raises(ValueError, match="2 photographs and 1 styles"):
-        pair(contents, contents[:1], DEFAULTS, pairing="each")
+    with pytest.raises(ValueError, match="2 content images and 1 style images"):
+        pair_jobs(contents, contents[:1], DEFAULTS, pairing="each")
 
 
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("{nonsense}.png", "its fields may be"),
-        ("{content", "its fields may be"),
-        ("{content.parent}.png", "its fields may be"),
-        ("../{content}.png", "leaves the output's folder"),
-        ("/tmp/{content}.png", "leaves the output's folder"),
-        ("a/../../{content}.png", "leaves the output's folder"),
+        ("{nonsense}.png", "its fields must be among"),
+        ("{content", "its fields must be among"),
+        ("{content.parent}.png", "its fields must be among"),
+        ("../{content}.png", "is not a file inside the output folder"),
+        ("/tmp/{content}.png", "is not a file inside the output folder"),
+        ("a/../../{content}.png", "is not a file inside the output folder"),
         ("{content}.exe", r"must end in \.png"),
-        ("contact_sheet_{index}.png", "keeps for itself"),
+        ("contact_sheet_{index}.png", "is reserved"),
     ],
 )
-def test_names_that_cannot_be_are_named(tmp_path, template, message):
+def test_invalid_output_name_is_an_error(tmp_path, template, message):
     with pytest.raises(ValueError, match=message):
         output_name(template, tmp_path / "a.jpg", [tmp_path / "s.jpg"], 1, StyleConfig())
 
@@ -110,15 +114,15 @@ def write(path, text):
     return path
 
 
-def test_a_table_sets_any_option_of_a_job(tmp_path):
-    table = write(
+def test_csv_row_sets_any_field_of_its_job(tmp_path):
+    job_file = write(
         tmp_path / "jobs.csv",
         "content,style,output,mask,preset,steps,style_layers,clamp,init\n"
         'a.jpg,s.jpg,one.png,,,"5,3","relu1_1=4,relu2_1",no,noise\n'
         "\n"
         "a.jpg,s.jpg; t.jpg,,m.png;n.png,classic,,,,start.png\n",
     )
-    one, two = read_job_file(table, Defaults("default", {"size": 64}))
+    one, two = read_job_file(job_file, Defaults("default", {"size": 64}))
     assert one.output == "one.png"
     assert one.config.steps == (5, 3)
     assert one.config.style_layers == (("relu1_1", 4.0), ("relu2_1", 1.0))
@@ -132,14 +136,14 @@ def test_a_table_sets_any_option_of_a_job(tmp_path):
     assert one.config.size == two.config.size == 64
 
 
-def test_a_toml_file_has_types_and_defaults(tmp_path):
-    table = write(
+def test_toml_file_has_types_and_defaults(tmp_path):
+    job_file = write(
         tmp_path / "jobs.toml",
         '[defaults]\nstyle = "s.jpg"\nsize = 32\n'
         '[[job]]\ncontent = "a.jpg"\nstyle_layers = {relu1_1 = 2}\nclamp = false\n'
         '[[job]]\ncontent = "b.jpg"\nstyle = ["s.jpg", "t.jpg"]\nsize = 48\n',
     )
-    one, two = read_job_file(table, DEFAULTS)
+    one, two = read_job_file(job_file, DEFAULTS)
     assert one.config == StyleConfig(size=32, style_layers={"relu1_1": 2}, clamp=False)
     assert (two.config.size, len(two.styles)) == (48, 2)
 
@@ -148,30 +152,45 @@ def test_a_toml_file_has_types_and_defaults(tmp_path):
     ("name", "text", "message"),
     [
         ("j.csv", "content,stile\na,b\n", "line 2: unknown column 'stile'; did you mean 'style'"),
-        ("j.csv", "content,style\na.jpg,\n", "line 2: it has no 'style'"),
+        ("j.csv", "content,style\na.jpg,\n", "line 2: `style` is missing"),
         ("j.csv", "content,style,size\na,b,big\n", "line 2: `size` is 'big'"),
         ("j.csv", "content,style,size\na,b,3\n", "line 2: `size` is 3; it must be at least 16"),
         ("j.csv", "content,style\na,b,c\n", "line 2: more cells than the header"),
         ("j.csv", "content,style,preset\na,b,c\n", "line 2: `preset` is 'c'"),
-        ("j.csv", "content,style,output\na,b,../c.png\n", "line 2: .* leaves the output's folder"),
+        (
+            "j.csv",
+            "content,style,output\na,b,../c.png\n",
+            "line 2: .* is not a file inside the output folder",
+        ),
         ("j.csv", "content,style,mask\na,b,c;d\n", "line 2: 2 masks for 1 styles"),
         ("j.csv", "content,style,optimizer\na,b,sgd\n", "(?s)line 2: .*optimizer"),
-        ("j.csv", "content,style\n", "holds no jobs"),
-        ("j.csv", "", "holds no jobs"),
-        ("j.toml", "job = 3\n", r"must hold \[\[job\]\]"),
+        ("j.csv", "content,style\n", "contains no jobs"),
+        ("j.csv", "", "contains no jobs"),
+        ("j.toml", "job = 3\n", r"must contain only \[\[job\]\]"),
         ("j.toml", "[[job]\n", "j.toml: "),
+        ("j.toml", "job = [3]\n", r"job 1: it is 3; write it as a \[\[job\]\] table"),
+        (
+            "j.toml",
+            '[[job]]\ncontent="a"\nstyle=4\n',
+            "job 1: `style` is 4; it must be a file name",
+        ),
+        (
+            "j.toml",
+            '[[job]]\ncontent=["a"]\nstyle="b"\n',
+            "job 1: `content` is .*; it must be text",
+        ),
         ("j.toml", '[[job]]\ncontent="a"\nstyle="b"\nsize=[1]\n', "job 1: "),
         ("j.toml", '[[job]]\ncontent="a"\nstyle="b"\nclamp="maybe"\n', "job 1: `clamp` is 'maybe'"),
         ("j.toml", '[[job]]\ncontent="a"\nstyle="b"\nclamp=3\n', "(?s)job 1: .*clamp"),
         ("j.toml", '[[job]]\ncontent="a"\nstyle="b"\nsteps=["x"]\n', "job 1: "),
     ],
 )
-def test_errors_in_a_table_name_the_place(tmp_path, name, text, message):
+def test_job_file_error_names_the_line(tmp_path, name, text, message):
     with pytest.raises(ValueError, match=message):
         read_job_file(write(tmp_path / name, text), DEFAULTS)
 
 
-def test_a_table_that_is_no_text_is_an_error(tmp_path):
+def test_job_file_that_is_not_text_or_missing_is_an_error(tmp_path):
     path = tmp_path / "jobs.csv"
     path.write_bytes(b"content,style\n\xff\xfe,b\n")
     with pytest.raises(ValueError, match="is not UTF-8"):
@@ -180,56 +199,58 @@ def test_a_table_that_is_no_text_is_an_error(tmp_path):
         read_job_file(tmp_path / "missing.csv", DEFAULTS)
 
 
-def test_a_tables_start_goes_before_the_flags(tmp_path):
-    table = write(tmp_path / "jobs.csv", "content,style,init,\na.jpg,s.jpg,noise,\na.jpg,s.jpg,,\n")
+def test_start_of_a_job_overrides_that_of_the_flags(tmp_path):
+    job_file = write(
+        tmp_path / "jobs.csv", "content,style,init,\na.jpg,s.jpg,noise,\na.jpg,s.jpg,,\n"
+    )
     start = tmp_path / "start.png"
-    jobs = read_job_file(table, Defaults("default", {}, start))
+    jobs = read_job_file(job_file, Defaults("default", {}, start))
     assert [(job.config.init, job.start) for job in jobs] == [("noise", None), ("content", start)]
 
 
-def test_two_jobs_with_one_output_are_an_error(folder):
+def test_two_jobs_with_the_same_output_are_an_error(folder):
     (folder / "b.png").write_bytes(b"x")
-    jobs = pair(find_pictures(str(folder)), [folder / "b.jpg"], DEFAULTS)
-    with pytest.raises(ValueError, match=r"would both be 'b_b.png'; tell them apart by --name"):
+    jobs = pair_jobs(find_images(str(folder)), [folder / "b.jpg"], DEFAULTS)
+    with pytest.raises(ValueError, match=r"would both be 'b_b.png'; use another `--name`"):
         check_jobs(jobs, folder / "out")
 
 
-def test_an_output_that_is_an_input_is_an_error(folder):
-    jobs = pair([folder / "b.jpg"], [folder / "b.jpg"], DEFAULTS, template="{content}.jpg")
+def test_output_that_is_an_input_is_an_error(folder):
+    jobs = pair_jobs([folder / "b.jpg"], [folder / "b.jpg"], DEFAULTS, template="{content}.jpg")
     with pytest.raises(ValueError, match="would overwrite an input"):
         check_jobs(jobs, folder)
 
 
-def test_links_and_detours_are_seen_through(tmp_path):
+def test_links_and_parent_folders_are_resolved(tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
     (photos / "a.jpg").write_bytes(b"x")
     (tmp_path / "link").symlink_to(photos)
     (photos / "loop.jpg").symlink_to(photos / "loop.jpg")
     for source in (tmp_path / "link", photos / ".." / "photos"):
-        found = find_pictures(str(source))
-        assert names(found) == ["a.jpg", "loop.jpg"]
+        images = find_images(str(source))
+        assert names(images) == ["a.jpg", "loop.jpg"]
         with pytest.raises(ValueError, match="would overwrite an input"):
-            check_jobs(pair(found, found[:1], DEFAULTS, template="{content}.jpg"), photos)
-        with pytest.raises(ImageReadError, match="but results of this batch"):
-            find_pictures(str(source), outside=photos)
+            check_jobs(pair_jobs(images, images[:1], DEFAULTS, template="{content}.jpg"), photos)
+        with pytest.raises(ImageReadError, match="contains only results of this batch"):
+            find_images(str(source), outside=photos)
 
 
-def test_photographs_may_be_named_as_files_of_the_batch(tmp_path):
+def test_names_that_resemble_files_of_the_batch_are_allowed(tmp_path):
     assert output_name(
         "{content}.png", tmp_path / "jobsite.jpg", [tmp_path / "s.jpg"], 1, StyleConfig()
     )
 
 
-def test_missing_inputs_are_found_before_the_work(tmp_path):
-    table = write(tmp_path / "jobs.csv", "content,style\na.jpg,s.jpg\nb.jpg,s.jpg\n")
+def test_missing_inputs_are_an_error(tmp_path):
+    job_file = write(tmp_path / "jobs.csv", "content,style\na.jpg,s.jpg\nb.jpg,s.jpg\n")
     with pytest.raises(ImageReadError, match=r"a.jpg does not exist \(and 2 more\)"):
-        check_jobs(read_job_file(table, DEFAULTS), tmp_path / "out")
+        check_jobs(read_job_file(job_file, DEFAULTS), tmp_path / "out")
 
 
-def test_names_that_are_not_utf8_are_kept(tmp_path):
+def test_file_names_that_are_not_utf8_are_preserved(tmp_path):
     name = os.fsdecode(b"caf\xe9.jpg")
     (tmp_path / name).write_bytes(b"x")
-    (found,) = find_pictures(str(tmp_path))
-    (job,) = pair([found], [found], DEFAULTS)
+    (image,) = find_images(str(tmp_path))
+    (job,) = pair_jobs([image], [image], DEFAULTS)
     assert os.fsencode(job.output) == b"caf\xe9_caf\xe9.png"

@@ -1,3 +1,5 @@
+"""Groups and batch sizes (`plan`), and the record of finished jobs (`ledger`)."""
+
 import dataclasses
 import json
 import os
@@ -18,20 +20,20 @@ from jaxstyle.io.atomic import file_sha256
     [
         ((3000, 4000), 512, (384, 512)),
         ((4000, 3000), 512, (512, 384)),
-        # 341.3 is 3.1 % from 352.
+        # 352 differs from 341.3 by 3.1 %.
         ((2000, 3000), 512, (352, 512)),
-        # 96 would be 12 % from 85.3, 80 6 %; 88 is 3.1 % away.
+        # 96 differs from 85.3 by 12 %, 80 by 6 %, 88 by 3.1 %.
         ((2000, 3000), 128, (88, 128)),
         ((100, 100), 256, (256, 256)),
-        # A panorama: 25.6 is 1.6 % from 26.
+        # A panorama: 26 differs from 25.6 by 1.6 %, multiples of 4 by over 5 %.
         ((100, 2000), 512, (26, 512)),
     ],
 )
-def test_shapes_are_snapped_to_few(shape, size, expected):
+def test_short_edge_is_snapped_to_the_coarsest_grid_allowed(shape, size, expected):
     assert snap(shape, size) == expected
 
 
-def test_no_shape_is_distorted_beyond_the_limit():
+def test_snapping_distorts_no_shape_beyond_the_limit():
     for short in range(16, 400, 3):
         for size in (128, 256, 512):
             height, width = snap((short, 400), size)
@@ -41,24 +43,24 @@ def test_no_shape_is_distorted_beyond_the_limit():
             assert abs(height / exact - 1) <= max(MAX_DISTORTION, 0.5 / exact)
 
 
-def test_a_folder_of_mixed_shapes_has_few_groups():
+def test_mixed_shapes_snap_to_few_shapes():
     shapes = {snap((500 + 7 * i, 1000), 512) for i in range(70)}
-    # Nine multiples of 32, and one of 16 where these are too far apart.
+    # Nine multiples of 32, and one of 16 where multiples of 32 are too far apart.
     assert len(shapes) <= 10
 
 
-def job(tmp_path, **changes):
+def make_job(tmp_path, **changes):
     path = tmp_path / "a.jpg"
     return Job(path, (path,), "a.png", dataclasses.replace(StyleConfig(size=64), **changes))
 
 
-def test_jobs_of_one_program_are_one_group(tmp_path):
+def test_jobs_that_share_shape_and_program_form_a_group(tmp_path):
     jobs = [
-        (0, job(tmp_path), (60, 100)),
-        (1, job(tmp_path, style_weight=3, seed=5, init="noise"), (61, 100)),
-        (2, job(tmp_path, style_layers=("relu1_1",)), (60, 100)),
-        (3, job(tmp_path), (100, 60)),
-        (4, dataclasses.replace(job(tmp_path), start=tmp_path), (60, 100)),
+        (0, make_job(tmp_path), (60, 100)),
+        (1, make_job(tmp_path, style_weight=3, seed=5, init="noise"), (61, 100)),
+        (2, make_job(tmp_path, style_layers=("relu1_1",)), (60, 100)),
+        (3, make_job(tmp_path), (100, 60)),
+        (4, dataclasses.replace(make_job(tmp_path), start=tmp_path), (60, 100)),
     ]
     assert [group.jobs for group in make_groups(jobs)] == [(0, 1), (2,), (3,), (4,)]
 
@@ -67,18 +69,20 @@ def test_jobs_of_one_program_are_one_group(tmp_path):
     ("count", "limit", "expected"),
     [(1, 8, 1), (8, 8, 8), (16, 8, 8), (5, 4, 1), (12, 5, 4), (33, 32, 17), (7, 1, 1)],
 )
-def test_batches_waste_little(count, limit, expected):
+def test_batch_size_needs_few_copies(count, limit, expected):
     assert batch_size(count, limit) == expected
 
 
-def test_a_cpu_takes_few_and_small_pictures_at_once(tmp_path, monkeypatch):
+def test_batches_on_a_cpu_are_small(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
-    small, large = ([(i, job(tmp_path, size=n), (60, 100)) for i in range(9)] for n in (64, 400))
+    small, large = (
+        [(i, make_job(tmp_path, size=n), (60, 100)) for i in range(9)] for n in (64, 400)
+    )
     groups = size_batches(make_groups(small + large), params={})
     assert [group.batch for group in groups] == [3, 1]
 
 
-def test_shards_are_all_of_the_list_once():
+def test_shards_partition_the_list():
     items = list(range(11))
     for n in (1, 2, 3, 20):
         parts = [Shard(i + 1, n).of(items) for i in range(n)]
@@ -87,12 +91,12 @@ def test_shards_are_all_of_the_list_once():
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2", "1/2/3", ""])
-def test_shards_that_are_none_are_named(text):
+def test_invalid_shard_is_an_error(text):
     with pytest.raises(ValueError, match="must be i/n"):
         Shard.parse(text)
 
 
-def test_a_line_cut_short_is_passed_over_and_the_next_is_whole(tmp_path):
+def test_incomplete_line_is_ignored_and_does_not_damage_the_next(tmp_path):
     ledger = Ledger(tmp_path, Shard())
     ledger.append({"output": "a.png", "status": "done"})
     with (tmp_path / "jobs.jsonl").open("ab") as file:
@@ -102,18 +106,18 @@ def test_a_line_cut_short_is_passed_over_and_the_next_is_whole(tmp_path):
 
 
 @pytest.mark.parametrize("junk", [b"null\n", b"[]\n", b'"x"\n', b"{}\n", b"\xff\xfe\n"])
-def test_lines_that_are_no_records_are_passed_over(tmp_path, junk):
+def test_lines_that_are_not_records_are_ignored(tmp_path, junk):
     (tmp_path / "jobs.jsonl").write_bytes(junk)
     assert Ledger(tmp_path, Shard()).read() == {}
 
 
-def test_every_shard_reads_what_the_others_wrote(tmp_path):
+def test_ledger_reads_the_records_of_all_shards(tmp_path):
     Ledger(tmp_path, Shard(1, 2)).append({"output": "a.png"})
     Ledger(tmp_path, Shard(2, 2)).append({"output": "b.png"})
     assert set(Ledger(tmp_path, Shard()).read()) == {"a.png", "b.png"}
 
 
-def test_a_job_is_done_when_its_line_and_its_file_agree(tmp_path):
+def test_job_is_done_if_record_and_output_agree(tmp_path):
     (tmp_path / "a.png").write_bytes(b"picture")
     sha256 = file_sha256(tmp_path / "a.png")
     record = {"output": "a.png", "job": "h", "status": "done", "output_sha256": sha256}
@@ -126,7 +130,7 @@ def test_a_job_is_done_when_its_line_and_its_file_agree(tmp_path):
     assert not is_done(record, "h", tmp_path)
 
 
-def test_names_that_are_not_utf8_survive_the_ledger(tmp_path):
+def test_ledger_preserves_names_that_are_not_utf8(tmp_path):
     name = os.fsdecode(b"caf\xe9.png")
     Ledger(tmp_path, Shard()).append({"output": name})
     assert list(Ledger(tmp_path, Shard()).read()) == [name]
@@ -134,7 +138,7 @@ def test_names_that_are_not_utf8_survive_the_ledger(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("one", "two", "fits"),
+    ("one", "two", "compatible"),
     [
         (Shard(), Shard(), False),
         (Shard(1, 2), Shard(2, 2), True),
@@ -144,14 +148,14 @@ def test_names_that_are_not_utf8_survive_the_ledger(tmp_path):
         (Shard(1, 2), Shard(), False),
     ],
 )
-def test_two_processes_work_only_on_parts_of_one_division(tmp_path, one, two, fits):
+def test_only_different_shards_of_one_count_run_together(tmp_path, one, two, compatible):
     with lock_output(tmp_path, one):
-        if fits:
+        if compatible:
             with lock_output(tmp_path, two):
                 pass
         else:
             with (
-                pytest.raises(WriteError, match="another process is at work"),
+                pytest.raises(WriteError, match="another process is writing to"),
                 lock_output(tmp_path, two),
             ):
                 pass
@@ -159,10 +163,10 @@ def test_two_processes_work_only_on_parts_of_one_division(tmp_path, one, two, fi
         pass
 
 
-def test_what_a_killed_process_left_unfinished_is_removed(tmp_path):
+def test_partial_files_of_a_killed_process_are_removed(tmp_path):
     (tmp_path / "deep").mkdir()
-    left = [tmp_path / ".1-2.partial", tmp_path / "deep" / ".1-2.partial"]
-    for path in left:
+    partial_files = [tmp_path / ".1-2.partial", tmp_path / "deep" / ".1-2.partial"]
+    for path in partial_files:
         path.write_bytes(b"half")
     with lock_output(tmp_path, Shard()):
-        assert not any(path.exists() for path in left)
+        assert not any(path.exists() for path in partial_files)

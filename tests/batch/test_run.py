@@ -1,4 +1,4 @@
-"""The whole of `jaxstyle batch`, on pictures so small that a job takes a moment."""
+"""`jaxstyle batch` from end to end, on images small enough that a job takes a moment."""
 
 import contextlib
 import dataclasses
@@ -14,6 +14,7 @@ import sys
 import time
 import types
 
+import jax
 import numpy as np
 import pytest
 from conftest import SHORT_STEP, assert_same_picture
@@ -21,7 +22,8 @@ from PIL import Image
 
 import jaxstyle.batch.run
 import jaxstyle.loop.style_cache
-from jaxstyle.batch.jobs import Defaults, pair
+from jaxstyle.batch.jobs import Defaults, pair_jobs
+from jaxstyle.batch.run import Batch
 from jaxstyle.cli import main
 from jaxstyle.io.atomic import file_sha256
 from jaxstyle.loop import programs
@@ -43,20 +45,20 @@ FLAGS = [
 ]
 
 
-def picture(path, shape, seed):
+def save_image(path, shape, seed):
     pixels = np.random.default_rng(seed).integers(0, 256, (*shape, 3), np.uint8)
     Image.fromarray(pixels).resize((shape[1] * 2, shape[0] * 2)).save(path)
 
 
 @pytest.fixture
 def folders(tmp_path):
-    """Four photographs of three shapes, two paintings."""
+    """Four content images of three shapes, and two style images."""
     (tmp_path / "photos").mkdir()
     (tmp_path / "styles").mkdir()
     for number, shape in enumerate([(20, 30), (30, 20), (20, 30), (24, 24)]):
-        picture(tmp_path / "photos" / f"p{number}.png", shape, number)
-    picture(tmp_path / "styles" / "s.png", (24, 30), 10)
-    picture(tmp_path / "styles" / "t.png", (30, 24), 11)
+        save_image(tmp_path / "photos" / f"p{number}.png", shape, number)
+    save_image(tmp_path / "styles" / "s.png", (24, 30), 10)
+    save_image(tmp_path / "styles" / "t.png", (30, 24), 11)
     return tmp_path
 
 
@@ -65,7 +67,7 @@ def argv(folder, *more, out="out"):
     return ["batch", photos, styles, "-o", out, *FLAGS, *more]
 
 
-def opened(path):
+def load_image(path):
     with Image.open(path) as image:
         image.load()
     return image
@@ -80,17 +82,17 @@ def records(folder, out="out"):
     return {line["output"]: line for line in lines}
 
 
-def pictures(folder, out="out"):
+def output_hashes(folder, out="out"):
     return {path.name: file_sha256(path) for path in sorted((folder / out).rglob("*.png"))}
 
 
-def test_every_photograph_is_painted_in_every_style(folders, capsys):
+def test_every_content_image_is_combined_with_every_style_image(folders, capsys):
     assert main(argv(folders)) == 0
-    assert len(pictures(folders)) == 8
+    assert len(output_hashes(folders)) == 8
     for name, record in records(folders).items():
         assert record["status"] == "done"
         assert record["output_sha256"] == file_sha256(folders / "out" / name)
-        image = opened(folders / "out" / name)
+        image = load_image(folders / "out" / name)
         assert image.size == (record["width"], record["height"])
         assert max(image.size) == 32
         origin = json.loads(image.info["jaxstyle"])
@@ -99,70 +101,80 @@ def test_every_photograph_is_painted_in_every_style(folders, capsys):
         assert record["steps"] == 5
         assert len(record["curve"]) == 5
     assert {record["width"] for record in records(folders).values()} == {32, 21}
-    assert "8 of 8 pictures done, 0 failed" in capsys.readouterr().err
+    assert "8 of 8 images done, 0 failed" in capsys.readouterr().err
 
 
-def test_batches_of_any_size_give_the_same_pictures(folders):
+def test_results_do_not_depend_on_the_batch_size(folders):
     assert main(argv(folders, "--batch-size", "1")) == 0
     assert main(argv(folders, "--batch-size", "3", out="three")) == 0
-    for name in pictures(folders):
+    for name in output_hashes(folders):
         one, three = (
-            np.asarray(opened(folders / out / name), np.int32) for out in ("out", "three")
+            np.asarray(load_image(folders / out / name), np.int32) for out in ("out", "three")
         )
         assert_same_picture(one, three, atol=1)
 
 
-def test_a_batch_is_what_stylize_makes_of_each(folders):
+def test_batch_result_equals_that_of_stylize(folders):
     assert main(argv(folders, "--batch-size", "1")) == 0
-    # A square is worked on at its own shape, so there is no resampling in between.
+    # A square image is stylized at its own shape, so neither result is resampled.
     single = folders / "single.png"
     inputs = [str(folders / "photos" / "p3.png"), str(folders / "styles" / "s.png")]
     assert main(["stylize", *inputs, "-o", str(single), *FLAGS]) == 0
-    batched = opened(folders / "out" / "p3_s.png")
-    np.testing.assert_array_equal(np.asarray(batched), np.asarray(opened(single)))
+    batched = load_image(folders / "out" / "p3_s.png")
+    np.testing.assert_array_equal(np.asarray(batched), np.asarray(load_image(single)))
 
 
-def test_paintings_are_measured_once_per_size(folders, monkeypatch):
-    measured = []
+def test_style_statistics_are_computed_once_per_size(folders, monkeypatch):
+    shapes = []
 
-    def style(*args, shape, **kwargs):
-        measured.append(shape)
-        return programs.compute_style(*args, shape=shape, **kwargs)
+    def compute_style_statistics(*args, shape, **kwargs):
+        shapes.append(shape)
+        return programs.compute_style_statistics(*args, shape=shape, **kwargs)
 
-    fake = types.SimpleNamespace(style=style)
-    monkeypatch.setattr(jaxstyle.loop.style_cache, "programs", fake)
+    counting = types.SimpleNamespace(compute_style_statistics=compute_style_statistics)
+    monkeypatch.setattr(jaxstyle.loop.style_cache, "programs", counting)
     assert main(argv(folders)) == 0
-    # Two paintings at two levels; all shapes have one long edge.
-    assert len(measured) == 4
+    # Two style images at two levels; all content images have the same long edge.
+    assert len(shapes) == 4
 
 
 def test_programs_are_compiled_once_per_group_and_level(folders):
-    # Another size than other tests use, so that nothing is compiled before.
+    # No other test uses this size, so nothing is compiled yet.
     sizes = ["--size", "40", "--min-size", "20", "--batch-size", "1"]
     before = run_steps._cache_size()
     assert main(argv(folders, *sizes)) == 0
-    # Three shapes of two levels.
+    # Three shapes with two levels each.
     assert run_steps._cache_size() - before <= 6
 
 
-def test_programs_of_groups_long_done_are_dropped(folders, monkeypatch):
-    monkeypatch.setattr(jaxstyle.batch.run, "_GROUPS_KEPT", 3)
+def test_programs_of_finished_groups_are_dropped(folders, monkeypatch):
+    run_group, cache_sizes = Batch._run_group, []
+
+    def run_group_and_count(self, *args):
+        before = run_steps._cache_size()
+        run_group(self, *args)
+        cache_sizes.append((before, run_steps._cache_size()))
+
+    monkeypatch.setattr(jaxstyle.batch.run, "_GROUPS_KEPT", 2)
+    monkeypatch.setattr(Batch, "_run_group", run_group_and_count)
+    jax.clear_caches()
     assert main(argv(folders)) == 0
-    assert run_steps._cache_size() == 0
+    # Each of the three groups compiles two levels; all are dropped after the second group.
+    assert cache_sizes == [(0, 2), (2, 4), (0, 2)]
 
 
-def test_a_second_run_does_nothing(folders, capsys):
+def test_second_run_does_nothing(folders, capsys):
     assert main(argv(folders)) == 0
-    before = pictures(folders), (folders / "out" / "jobs.jsonl").read_bytes()
+    before = output_hashes(folders), (folders / "out" / "jobs.jsonl").read_bytes()
     assert main(argv(folders)) == 0
-    assert (pictures(folders), (folders / "out" / "jobs.jsonl").read_bytes()) == before
+    assert (output_hashes(folders), (folders / "out" / "jobs.jsonl").read_bytes()) == before
     assert "8 jobs, 8 done before, 0 to do" in capsys.readouterr().err
 
 
-def test_only_what_changed_is_done_again(folders):
+def test_only_changed_jobs_run_again(folders):
     assert main(argv(folders)) == 0
     lines = (folders / "out" / "jobs.jsonl").read_text().splitlines()
-    picture(folders / "photos" / "p1.png", (30, 20), 99)
+    save_image(folders / "photos" / "p1.png", (30, 20), 99)
     (folders / "out" / "p0_s.png").write_bytes(b"damaged")
     (folders / "out" / "p2_t.png").unlink()
     assert main(argv(folders)) == 0
@@ -173,13 +185,13 @@ def test_only_what_changed_is_done_again(folders):
     assert len((folders / "out" / "jobs.jsonl").read_text().splitlines()) == 8 + 4 + 8
 
 
-def test_overwrite_does_all_again(folders):
+def test_overwrite_runs_all_jobs_again(folders):
     assert main(argv(folders)) == 0
     assert main(argv(folders, "--overwrite")) == 0
     assert len((folders / "out" / "jobs.jsonl").read_text().splitlines()) == 16
 
 
-def test_a_bad_file_fails_its_own_jobs(folders, capsys):
+def test_unreadable_file_fails_only_its_own_jobs(folders, capsys):
     (folders / "photos" / "bad.png").write_bytes((folders / "photos" / "p0.png").read_bytes()[:300])
     (folders / "photos" / "loop.png").symlink_to(folders / "photos" / "loop.png")
     assert main(argv(folders)) == 7
@@ -187,80 +199,80 @@ def test_a_bad_file_fails_its_own_jobs(folders, capsys):
     assert sum(record["status"] == "done" for record in done.values()) == 8
     assert "bad.png cannot be read" in done["bad_s.png"]["error"]
     assert "loop.png cannot be read" in done["loop_t.png"]["error"]
-    assert "8 of 12 pictures done, 4 failed" in capsys.readouterr().err
+    assert "8 of 12 images done, 4 failed" in capsys.readouterr().err
 
 
-def test_a_file_that_vanishes_fails_its_own_jobs(folders, monkeypatch):
-    look = jaxstyle.batch.run.scan_jobs
+def test_file_deleted_after_the_scan_fails_only_its_own_jobs(folders, monkeypatch):
+    scan_jobs = jaxstyle.batch.run.scan_jobs
 
-    def vanish(*args, **kwargs):
-        todo = look(*args, **kwargs)
+    def scan_and_delete(*args, **kwargs):
+        pending = scan_jobs(*args, **kwargs)
         (folders / "photos" / "p0.png").unlink()
-        return todo
+        return pending
 
-    monkeypatch.setattr(jaxstyle.batch.run, "scan_jobs", vanish)
+    monkeypatch.setattr(jaxstyle.batch.run, "scan_jobs", scan_and_delete)
     assert main(argv(folders)) == 7
     failed = [r for r in records(folders).values() if r["status"] == "failed"]
     assert [record["error"].endswith("p0.png does not exist.") for record in failed] == [True] * 2
 
 
-def test_a_picture_that_diverges_fails_alone(folders, capsys):
-    table = folders / "jobs.csv"
-    table.write_text(
+def test_diverging_job_fails_alone(folders, capsys):
+    job_file = folders / "jobs.csv"
+    job_file.write_text(
         "content,style,learning_rate,clamp,output\n"
         "photos/p0.png,styles/s.png,1e38,no,a.png\n"
         "photos/p2.png,styles/s.png,0.05,no,b.png\n"
     )
     out = folders / "out"
     events = ["--batch-size", "2", "--log-format", "json"]
-    assert main(["batch", str(table), "-o", str(out), *FLAGS, *events]) == 7
-    assert "left the finite numbers" in records(folders)["a.png"]["error"]
+    assert main(["batch", str(job_file), "-o", str(out), *FLAGS, *events]) == 7
+    assert "the loss is not finite any more" in records(folders)["a.png"]["error"]
     assert records(folders)["b.png"]["status"] == "done"
-    # JSON has no word for a loss that is no number.
+    # JSON cannot express NaN; Python would print it nevertheless.
     assert "NaN" not in capsys.readouterr().out
 
 
-def test_transparency_masks_and_starts_are_of_each_job(folders):
-    rgba = opened(folders / "photos" / "p0.png").convert("RGBA")
+def test_each_job_has_its_own_alpha_masks_and_start(folders):
+    rgba = load_image(folders / "photos" / "p0.png").convert("RGBA")
     rgba.putalpha(128)
     rgba.save(folders / "photos" / "p0.png")
     mask = Image.new("L", (30, 20))
     mask.paste(255, (0, 0, 15, 20))
     mask.save(folders / "m.png")
-    table = folders / "jobs.csv"
-    table.write_text(
+    job_file = folders / "jobs.csv"
+    job_file.write_text(
         "content,style,mask,init,color,output\n"
         "photos/p0.png,styles/s.png,m.png,,,a.png\n"
         "photos/p0.png,styles/s.png;styles/t.png,,photos/p2.png,luminance,deep/b.png\n"
     )
-    assert main(["batch", str(table), "-o", str(folders / "out"), *FLAGS]) == 0
+    assert main(["batch", str(job_file), "-o", str(folders / "out"), *FLAGS]) == 0
     for name in ("a.png", "deep/b.png"):
-        image = opened(folders / "out" / name)
+        image = load_image(folders / "out" / name)
         assert image.mode == "RGBA"
         assert image.getchannel("A").getextrema() == (128, 128)
 
 
-def test_too_little_memory_halves_the_batch(folders, monkeypatch, capsys):
-    sizes, paint = [], jaxstyle.batch.run.paint
+def test_out_of_memory_halves_the_batch(folders, monkeypatch, capsys):
+    sizes, run_transfer = [], jaxstyle.batch.run.run_transfer
 
-    def small(params, subjects, *args, **kwargs):
-        sizes.append(len(subjects))
-        if len(subjects) > 1:
+    def run_single_images(params, inputs, *args, **kwargs):
+        sizes.append(len(inputs))
+        if len(inputs) > 1:
             raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory")
-        return paint(params, subjects, *args, **kwargs)
+        return run_transfer(params, inputs, *args, **kwargs)
 
-    monkeypatch.setattr(jaxstyle.batch.run, "paint", small)
+    monkeypatch.setattr(jaxstyle.batch.run, "run_transfer", run_single_images)
     assert main(argv(folders, "--batch-size", "4")) == 0
     assert sizes[:6] == [4, 2, 1, 1, 1, 1]
-    assert len(pictures(folders)) == 8
+    assert len(output_hashes(folders)) == 8
     assert "out of memory: now 2 at once" in capsys.readouterr().err
 
 
-def test_too_little_memory_for_one_fails_it(folders, monkeypatch):
-    def none(*args, **kwargs):
+def test_job_fails_if_a_single_image_is_out_of_memory(folders, monkeypatch):
+    def run_out_of_memory(*args, **kwargs):
         raise MemoryError
 
-    monkeypatch.setattr(jaxstyle.batch.run, "paint", none)
+    monkeypatch.setattr(jaxstyle.batch.run, "run_transfer", run_out_of_memory)
     assert main(argv(folders)) == 7
     assert {r["error"] for r in records(folders).values()} == {"out of memory; try a smaller size"}
 
@@ -276,12 +288,14 @@ def test_several_devices_share_a_batch(folders):
     )
     plan = json.loads(run.stdout.splitlines()[0])
     assert {group["batch"] for group in plan["groups"]} == {4}
-    for name in pictures(folders):
-        one, two = (np.asarray(opened(folders / out / name), np.int32) for out in ("out", "two"))
+    for name in output_hashes(folders):
+        one, two = (
+            np.asarray(load_image(folders / out / name), np.int32) for out in ("out", "two")
+        )
         assert_same_picture(one, two, atol=1)
 
 
-def test_a_dry_run_writes_nothing(folders, capsys):
+def test_dry_run_writes_nothing(folders, capsys):
     assert main(argv(folders, "--dry-run")) == 0
     out = capsys.readouterr().out
     assert "8 jobs, 8 to do in 3 shapes (6 programs to compile)" in out
@@ -290,21 +304,21 @@ def test_a_dry_run_writes_nothing(folders, capsys):
     assert not (folders / "out").exists()
 
 
-def test_a_dry_run_in_json_is_events(folders, capsys):
+def test_dry_run_in_json_prints_events(folders, capsys):
     assert main(argv(folders, "--dry-run", "--log-format", "json")) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [event["event"] for event in events] == ["plan", *["note"] * 4]
+    assert [event["event"] for event in events] == ["plan", *["row"] * 4]
 
 
 def test_shards_do_all_jobs_once(folders):
     assert main(argv(folders, "--shard", "1/2")) == 0
-    assert len(pictures(folders)) == 4
+    assert len(output_hashes(folders)) == 4
     assert main(argv(folders, "--shard", "2/2")) == 0
-    assert len(records(folders)) == len(pictures(folders)) == 8
+    assert len(records(folders)) == len(output_hashes(folders)) == 8
     assert (folders / "out" / "report_2_of_2.html").exists()
 
 
-def test_json_lines_tell_all(folders, capsys):
+def test_json_log_has_plan_jobs_and_progress(folders, capsys):
     assert main(argv(folders, "--log-format", "json")) == 0
     out, err = capsys.readouterr()
     events = [json.loads(line) for line in out.splitlines()]
@@ -316,26 +330,26 @@ def test_json_lines_tell_all(folders, capsys):
     assert fractions[-1] == 1
 
 
-def test_quiet_says_nothing(folders, capsys):
+def test_quiet_prints_nothing(folders, capsys):
     assert main(argv(folders, "--quiet")) == 0
     assert capsys.readouterr() == ("", "")
 
 
-def test_report_and_sheet_show_all_pictures(folders):
+def test_report_and_contact_sheet_show_all_images(folders):
     (folders / "photos" / "bad.png").write_bytes(b"<script>")
     assert main(argv(folders, "--name", "{content}&{style}.png")) == 7
     page = (folders / "out" / "report.html").read_text()
     assert page.count("<tr class=") == 10
     assert page.count("<polyline") == 8
-    # Four photographs, two styles, eight results: each once, and nothing from elsewhere.
+    # Four content images, two style images and eight results, embedded once each.
     assert page.count("data:image/jpeg") == 14
     assert "http" not in page
     assert "p0&amp;s.png" in page
-    sheet = opened(folders / "out" / "contact_sheet.jpg")
+    sheet = load_image(folders / "out" / "contact_sheet.jpg")
     assert sheet.width > 4 * 192
 
 
-def test_no_report_if_none_is_wanted(folders):
+def test_no_report_writes_no_report(folders):
     assert main(argv(folders, "--no-report")) == 0
     assert not (folders / "out" / "report.html").exists()
 
@@ -344,83 +358,97 @@ def test_no_report_if_none_is_wanted(folders):
     ("more", "code", "message"),
     [
         (["--shard", "3/2"], 2, "must be i/n"),
-        (["--batch-size", "0"], 2, "not a number from 1 on"),
-        (["--pair", "each"], 2, "4 photographs and 2 styles"),
-        (["--name", "../{content}.png"], 2, "leaves the output's folder"),
-        (["--name", "{style}.png"], 2, "tell them apart by --name"),
+        (["--batch-size", "0"], 2, "not a whole number of at least 1"),
+        (["--pair", "each"], 2, "4 content images and 2 style images"),
+        (["--name", "../{content}.png"], 2, "is not a file inside the output folder"),
+        (["--name", "{style}.png"], 2, "use another `--name`"),
         (["--style-layers", "relu9_1"], 2, "unknown layer"),
         (["--weights", "missing.h5"], 4, "missing.h5"),
     ],
 )
-def test_what_cannot_be_meant_is_an_error_before_the_work(folders, capsys, more, code, message):
+def test_invalid_arguments_are_an_error_before_any_output(folders, capsys, more, code, message):
     assert main(argv(folders, *more)) == code
     assert message in capsys.readouterr().err
     assert not (folders / "out").exists()
 
 
-def test_errors_of_inputs_and_outputs_have_their_codes(folders, capsys):
+def test_input_and_output_errors_have_their_exit_codes(folders, capsys):
     assert main(["batch", "missing", "missing", "-o", str(folders / "out")]) == 3
     assert main(["batch", str(folders / "photos"), "-o", str(folders / "out")]) == 2
     (folders / "file").write_bytes(b"x")
     assert main(argv(folders, out="file")) == 6
-    table = folders / "jobs.csv"
-    table.write_text("content,style\nmissing.png,styles/s.png\n")
-    assert main(["batch", str(table), "-o", str(folders / "out")]) == 3
-    assert main(["batch", str(table), "styles", "-o", str(folders / "out")]) == 2
+    job_file = folders / "jobs.csv"
+    job_file.write_text("content,style\nmissing.png,styles/s.png\n")
+    assert main(["batch", str(job_file), "-o", str(folders / "out")]) == 3
+    assert main(["batch", str(job_file), "styles", "-o", str(folders / "out")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 5
 
 
-def test_a_picture_too_small_for_its_layers_fails_alone(folders):
+def test_content_image_too_small_for_its_layers_fails_alone(folders):
     for other_shape in ("p1.png", "p3.png"):
         (folders / "photos" / other_shape).unlink()
-    picture(folders / "photos" / "thin.png", (16, 300), 5)
+    save_image(folders / "photos" / "thin.png", (16, 300), 5)
     assert main(argv(folders, "--content-layers", "relu3_1")) == 7
     failed = {name for name, r in records(folders).items() if r["status"] == "failed"}
     assert failed == {"thin_s.png", "thin_t.png"}
     assert "its layers need both sides at least" in records(folders)["thin_s.png"]["error"]
 
 
-def test_a_painting_too_small_for_its_layers_fails_alone(folders):
+def test_style_image_too_small_for_its_layers_fails_alone(folders):
     for narrow in ("p0.png", "p1.png", "p2.png"):
         (folders / "photos" / narrow).unlink()
-    picture(folders / "styles" / "small.png", (9, 9), 5)
+    save_image(folders / "styles" / "small.png", (9, 9), 5)
     assert main(argv(folders, "--style-layers", "relu5_1", "--padding", "reflect")) == 7
     error = records(folders)["p3_small.png"]["error"]
     assert "small.png is 18x18; its layers need both sides at least 32" in error
-    assert sorted(pictures(folders)) == ["p3_s.png", "p3_t.png"]
+    assert sorted(output_hashes(folders)) == ["p3_s.png", "p3_t.png"]
 
 
-def test_a_painting_is_read_anew_for_deeper_layers(folders):
-    picture(folders / "styles" / "long.png", (16, 160), 5)
-    table = folders / "jobs.csv"
+def test_style_image_is_read_again_for_deeper_layers(folders):
+    save_image(folders / "styles" / "long.png", (16, 160), 5)
+    job_file = folders / "jobs.csv"
     row = "photos/p3.png,styles/long.png"
-    table.write_text(
+    job_file.write_text(
         f"content,style,output,style_layers\n{row},a.png,relu1_1\n{row},b.png,relu5_1\n"
     )
-    assert main(["batch", str(table), "-o", str(folders / "out"), *FLAGS]) == 0
+    assert main(["batch", str(job_file), "-o", str(folders / "out"), *FLAGS]) == 0
 
 
-def test_a_name_that_a_folder_or_file_has_fails_alone(folders):
-    (folders / "out").mkdir()
-    (folders / "out" / "s").write_bytes(b"")
+def test_output_blocked_by_a_file_or_folder_fails_alone(folders):
+    out = folders / "out"
+    (out / "t" / "p0.png").mkdir(parents=True)
+    (out / "s").write_bytes(b"")
     assert main(argv(folders, "--name", "{style}/{content}.png")) == 7
-    assert sum(record["status"] == "done" for record in records(folders).values()) == 4
+    blocked = {f"s/p{i}.png": "File exists" for i in range(4)} | {"t/p0.png": "Is a directory"}
+    finished = {f"t/p{i}.png" for i in (1, 2, 3)}
+    jobs = records(folders)
+    assert {name for name, record in jobs.items() if record["status"] == "done"} == finished
+    errors = {name: r["error"] for name, r in jobs.items() if r["status"] == "failed"}
+    assert errors == {
+        name: f"cannot write {out / name}: {reason}." for name, reason in blocked.items()
+    }
+    # The obstacles are unchanged, and no temporary file is left.
+    assert (out / "s").read_bytes() == b""
+    assert not list((out / "t" / "p0.png").iterdir())
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    others = {"s", "jobs.jsonl", "report.html", "contact_sheet.jpg"}
+    assert {name for name in files if not name.endswith(".lock")} == finished | others
 
 
-def test_a_disk_that_is_full_stops_the_batch_and_nothing_is_lost(folders, monkeypatch, capsys):
-    write_bytes, calls = jaxstyle.batch.run.write_bytes, []
+def test_full_disk_stops_the_batch_and_the_next_run_completes_it(folders, monkeypatch, capsys):
+    write_bytes, paths = jaxstyle.batch.run.write_bytes, []
 
-    def full(path, data, **kwargs):
-        calls.append(path)
-        if len(calls) > 3:
+    def write_until_full(path, data, **kwargs):
+        paths.append(path)
+        if len(paths) > 3:
             error = jaxstyle.batch.run.WriteError(f"cannot write {path}: No space left on device.")
             raise error from OSError(errno.ENOSPC, "No space left on device")
         write_bytes(path, data, **kwargs)
 
-    monkeypatch.setattr(jaxstyle.batch.run, "write_bytes", full)
+    monkeypatch.setattr(jaxstyle.batch.run, "write_bytes", write_until_full)
     assert main(argv(folders, "--batch-size", "1")) == 6
     assert "No space left" in capsys.readouterr().err
-    assert len(calls) < 8
+    assert len(paths) < 8
     monkeypatch.undo()
     assert main(argv(folders)) == 0
     lines = (folders / "out" / "jobs.jsonl").read_text().splitlines()
@@ -428,13 +456,13 @@ def test_a_disk_that_is_full_stops_the_batch_and_nothing_is_lost(folders, monkey
 
 
 def start(folder, *more, out="out"):
-    """The batch in a process of its own."""
+    """Start the batch in another process."""
     command = [sys.executable, "-m", "jaxstyle.cli", *argv(folder, *more, out=out)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def test_a_limit_on_files_stops_the_batch(folders):
-    # 1024 bytes are less than a picture; such a disk keeps no compiled programs either.
+def test_file_size_limit_stops_the_batch(folders):
+    # A result has more than 1024 bytes. The compilation cache would exceed the limit too.
     command = [sys.executable, "-m", "jaxstyle.cli", *argv(folders, "--no-report")]
     limited = f"ulimit -f 1; exec {shlex.join(command)}"
     env = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
@@ -452,20 +480,20 @@ def wait_for(condition, process, seconds=120):
         time.sleep(0.02)
 
 
-def test_a_folder_that_cannot_be_made_is_an_error(folders, capsys):
+def test_output_folder_that_cannot_be_created_is_an_error(folders, capsys):
     (folders / "file").touch()
     assert main(argv(folders, out="file/out")) == 6
     assert capsys.readouterr().err.startswith("jaxstyle: cannot write to ")
 
 
-def test_a_folder_that_becomes_read_only_stops_the_batch(folders):
+def test_output_folder_that_becomes_read_only_stops_the_batch(folders):
     if os.geteuid() == 0:
-        # Root may write anywhere: a file where the folder was is the next best.
+        # Root ignores permissions, so replace the folder by a file.
         block = lambda out: (out.rename(folders / "away"), out.write_bytes(b""))
     else:
         block = lambda out: out.chmod(0o500)
     process = start(folders, "--steps", "60,60", "--no-report")
-    wait_for(lambda: pictures(folders), process)
+    wait_for(lambda: output_hashes(folders), process)
     block(folders / "out")
     _, err = process.communicate(timeout=120)
     assert process.returncode == 6
@@ -473,43 +501,43 @@ def test_a_folder_that_becomes_read_only_stops_the_batch(folders):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_batch_keeps_what_is_finished(folders, number):
+def test_interrupted_batch_keeps_finished_results(folders, number):
     process = start(folders, "--steps", "60,60")
-    wait_for(lambda: pictures(folders), process)
+    wait_for(lambda: output_hashes(folders), process)
     process.send_signal(number)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert b"Traceback" not in err
-    assert 1 <= len(pictures(folders)) < 8
+    assert 1 <= len(output_hashes(folders)) < 8
     assert (folders / "out" / "report.html").exists()
 
 
-def test_a_second_process_says_so_and_stops(folders, capsys):
+def test_second_process_on_the_same_output_stops(folders, capsys):
     process = start(folders, "--steps", "300,300")
     wait_for(lambda: (folders / "out" / "jobs.jsonl").exists(), process)
     assert main(argv(folders)) == 6
-    assert "another process is at work" in capsys.readouterr().err
+    assert "another process is writing to" in capsys.readouterr().err
     process.kill()
     process.communicate()
 
 
 @pytest.mark.slow
-def test_a_batch_killed_25_times_is_the_one_never_killed(folders):
-    """SIGKILL at random moments; the same command again, until it is done."""
+def test_batch_killed_25_times_gives_the_same_results(folders):
+    """Kill the command at random moments and repeat it until it completes."""
     for number in range(4, 12):
-        picture(folders / "photos" / f"p{number}.png", (20, 30), number)
+        save_image(folders / "photos" / f"p{number}.png", (20, 30), number)
     steps = ["--steps", "120,120"]
     assert main(argv(folders, *steps, out="whole")) == 0
-    moments, kills, code = random.Random(0), 0, None
+    generator, kills, code = random.Random(0), 0, None
     while code != 0 or kills < 25:
         if code == 0:
-            # Done too soon: from the start again.
+            # Completed before 25 kills: start over.
             shutil.rmtree(folders / "out")
         process = start(folders, *steps)
         if kills < 25:
-            # A process needs about two seconds before its first picture.
+            # A process needs about two seconds before its first result.
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=moments.uniform(0.2, 4.5))
+                process.wait(timeout=generator.uniform(0.2, 4.5))
             kills += process.poll() is None
             process.kill()
         _, err = process.communicate(timeout=300)
@@ -517,27 +545,26 @@ def test_a_batch_killed_25_times_is_the_one_never_killed(folders):
         assert code in (0, -signal.SIGKILL), err
         for name, record in records_so_far(folders).items():
             assert file_sha256(folders / "out" / name) == record["output_sha256"]
-            opened(folders / "out" / name)
-    assert pictures(folders) == pictures(folders, out="whole")
-    assert len(pictures(folders)) == 24
+            load_image(folders / "out" / name)
+    assert output_hashes(folders) == output_hashes(folders, out="whole")
+    assert len(output_hashes(folders)) == 24
     assert not list((folders / "out").glob(".*.partial"))
 
 
 def records_so_far(folder):
-    """Records of finished jobs; the last line may be cut short."""
+    """Return the records of finished jobs; the last line may be incomplete."""
     path = folder / "out" / "jobs.jsonl"
-    found = {}
+    complete = {}
     for line in path.read_text().splitlines() if path.exists() else ():
         if line.endswith("}"):
             record = json.loads(line)
-            found[record["output"]] = record
-    return found
+            complete[record["output"]] = record
+    return complete
 
 
-def test_a_job_is_what_its_fields_say(folders):
-    """`pair` and a table give the same job, so that one resumes the other."""
+def test_job_has_the_flags_and_lists_its_inputs(folders):
     defaults = Defaults("default", {"size": 32})
-    photo, style = folders / "photos" / "p0.png", folders / "styles" / "s.png"
-    (job,) = pair([photo], [style], defaults)
+    content, style = folders / "photos" / "p0.png", folders / "styles" / "s.png"
+    (job,) = pair_jobs([content], [style], defaults)
     assert job.config == dataclasses.replace(defaults.config(), size=32)
-    assert job.inputs == {"content": (photo,), "style": (style,), "mask": (), "start": ()}
+    assert job.inputs == {"content": (content,), "style": (style,), "mask": (), "start": ()}
