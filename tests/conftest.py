@@ -1,4 +1,4 @@
-"""Shapes checked at run time, types never promoted unseen, the weights read once."""
+"""Shared fixtures; shapes are checked at run time, and dtypes are never promoted implicitly."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
-# Before the first import of jaxstyle, so that every annotation of a shape is checked.
+# Before the first import of jaxstyle, so that the hook covers all its modules.
 hook = install_import_hook("jaxstyle", "typecheck.check")
 
 import jax  # noqa: E402
@@ -14,16 +14,16 @@ import jax.numpy as jnp  # noqa: E402
 
 IMAGES = Path(__file__).parent / "images"
 GOLDEN = Path(__file__).parent / "golden"
-# The first step goes by the gradient's sign, on every level of a pyramid. Where that is a matter of
-# rounding, a whole region differs by twice the step: one so short is not told apart below.
+# Adam's first step on each level moves by the gradient's sign. If rounding decides the sign, a
+# region differs by twice the step; this learning rate keeps that within a test's tolerance.
 SHORT_STEP = 0.002
 
 
 def assert_same_picture(image, expected, atol=2e-3):
-    """Equal but for rounding, in all but five values of a thousand.
+    """Assert that two images differ by more than `atol` in less than 0.5 % of their values.
 
-    Adam's first step goes by the gradient's sign: a value whose gradient is within
-    rounding of 0 may go the other way.
+    Adam's first step moves by the gradient's sign, which rounding decides where the gradient
+    is close to 0.
     """
     assert np.shape(image) == np.shape(expected)
     differs = np.abs(np.asarray(image, np.float64) - np.asarray(expected, np.float64)) > atol
@@ -57,7 +57,7 @@ def style():
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_programs():
-    """Drop compiled programs: in one process they would use up Linux's 65 530 memory maps."""
+    """Drop compiled programs, which would exceed Linux's limit of 65 530 memory maps."""
     yield
     jax.clear_caches()
 

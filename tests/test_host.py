@@ -1,4 +1,8 @@
+"""Memory and signals of the process."""
+
 import ctypes
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,23 +12,68 @@ from jaxstyle import host
 GLIBC = hasattr(ctypes.CDLL(None), "malloc_trim")
 
 
-def resident():
-    """MiB of this process."""
+def resident_mib():
+    """Return the resident memory of this process, in MiB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
 
-@pytest.mark.skipif(not GLIBC, reason="other C libraries decide for themselves")
-def test_freed_memory_goes_back_to_the_system():
-    # Small enough for the heap, with something behind them that keeps the heap from shrinking.
+@pytest.mark.skipif(not GLIBC, reason="requires glibc")
+def test_freed_memory_returns_to_the_system():
+    # Blocks this small are on the heap, which cannot shrink below the last block in use.
     blocks = [bytearray(64 * 1024) for _ in range(2000)]
-    behind = bytearray(64 * 1024)
-    full = resident()
+    last_block = bytearray(64 * 1024)
+    before = resident_mib()
     del blocks
     host.release_memory()
-    assert resident() < full - 100
-    assert behind is not None
+    assert resident_mib() < before - 100
+    assert last_block is not None
 
 
-def test_another_c_library_is_no_error(monkeypatch):
+def test_release_memory_accepts_other_c_libraries(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
     host.release_memory()
+
+
+@pytest.fixture
+def received():
+    """Signals that arrive at the handlers in place before the test's own."""
+    signals = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = {n: signal.signal(n, lambda number, _: signals.append(number)) for n in numbers}
+    yield signals
+    for number, handler in previous.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_only_the_first_signal_interrupts(received, number):
+    interrupts = []
+    with host.on_signals(lambda: interrupts.append(number)):
+        signal.raise_signal(number)
+        assert (interrupts, received) == ([number], [])
+        signal.raise_signal(number)
+        assert (interrupts, received) == ([number], [number])
+
+
+def test_signal_handlers_are_restored_after_an_exception(received):
+    def fail():
+        with host.on_signals(pytest.fail):
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
+    signal.raise_signal(signal.SIGTERM)
+    assert received == [signal.SIGTERM]
+
+
+def test_other_threads_leave_signals_alone(received):
+    before, handlers = signal.getsignal(signal.SIGINT), []
+
+    def work():
+        with host.on_signals(pytest.fail):
+            handlers.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert handlers == [before]

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(error: object, code: ExitCode) -> int:
-    if isinstance(error, ValueError) and os.environ.get("JAXSTYLE_DEBUG"):
+    if isinstance(error, Exception) and os.environ.get("JAXSTYLE_DEBUG"):
         raise error
     print(f"jaxstyle: {one_line(error)}", file=sys.stderr)
     return int(code)

@@ -95,13 +95,18 @@ def layers(options: StudyOptions, config: StyleConfig) -> ExitCode:
         )
         done = sheet.fill(rendered, reporter)
         complete = done == len(sheet.panels)
-        images.write_image(options.output, sheet.draw(), metadata=metadata(record))
+        grid = sheet.draw()
+        images.write_image(options.output, grid, metadata=metadata(record))
         if options.report is not None:
             report = {**record, "complete": complete, "scores": sheet.scores}
             write_bytes(options.report, (json.dumps(report, indent=2) + "\n").encode())
         reporter.result(
             f"{options.output}: {done} of {len(sheet.panels)} images",
-            output=str(options.output),
+            output={
+                "file": str(options.output),
+                "width": grid.shape[1],
+                "height": grid.shape[0],
+            },
             images=done,
             complete=complete,
         )

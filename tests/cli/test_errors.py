@@ -1,0 +1,215 @@
+"""Mistakes of users and failures of the system: one line on stderr, and an exit code."""
+
+import os
+
+import numpy as np
+import pytest
+from cli.quick import PAINTING, PHOTO, run, stylize
+
+from jaxstyle import transfer, write_image
+from jaxstyle.errors import DivergedError, ExitCode
+
+STYLIZE = ["stylize", PHOTO, PAINTING, "-o", "o.png"]
+# Arguments, exit code, and part of the message.
+MISTAKES = {
+    "no command": ([], 2, "COMMAND"),
+    "unknown command": (["paint"], 2, "invalid choice: 'paint'"),
+    "no output": (["stylize", PHOTO, PAINTING], 2, "-o/--output"),
+    "unknown flag": ([*STYLIZE, "--sise", "3"], 2, "--sise"),
+    "preset of a preview": (["preview", *STYLIZE[1:], "--preset", "x"], 2, "--preset"),
+    "unknown preset": ([*STYLIZE, "--preset", "x"], 2, "'x'"),
+    "unknown layer": ([*STYLIZE, "--style-layers", "relu4-2"], 2, "did you mean 'relu4_2'"),
+    "negative weight": (
+        [*STYLIZE, "--style-weight", "-1"],
+        2,
+        "`style_weight` is -1.0; it must be at least 0",
+    ),
+    "size that is not a number": (
+        [*STYLIZE, "--size", "big"],
+        2,
+        "`size` is 'big'; it must be a whole number",
+    ),
+    "wrong number of blend weights": (
+        [*STYLIZE, "--blend", "1,2"],
+        2,
+        "`blend` has 2 weights for 1 styles",
+    ),
+    "wrong number of masks": (
+        [*STYLIZE, "--mask", PHOTO, "--mask", PHOTO],
+        2,
+        "2 masks for 1 styles",
+    ),
+    "mask of another aspect ratio": (
+        [*STYLIZE, "--mask", PAINTING],
+        2,
+        "its aspect ratio must match",
+    ),
+    "previews to stdout": (
+        ["stylize", PHOTO, PAINTING, "-o", "-", "--preview-every", "5"],
+        2,
+        "needs a file",
+    ),
+    "report to stdout": ([*STYLIZE, "--report", "-"], 2, "`--report` needs a file"),
+    "negative seconds": ([*STYLIZE, "--preview-every", "-5"], 2, "--preview-every"),
+    "texture that starts from a file": (
+        ["texture", PAINTING, "-o", "o.png", "--init", PHOTO],
+        2,
+        "invalid choice",
+    ),
+    "aspect of zero": (
+        ["texture", PAINTING, "-o", "o.png", "--aspect", "0"],
+        2,
+        "`--aspect` is 0",
+    ),
+    "strength above one": (["preview", *STYLIZE[1:], "--strength", "2"], 2, "`--strength` is 2.0"),
+    "missing content image": (["stylize", "none.jpg", *STYLIZE[2:]], 3, "none.jpg does not"),
+    "missing style image": (
+        ["stylize", PHOTO, "none.jpg", "-o", "o.png"],
+        3,
+        "none.jpg does not exist",
+    ),
+    "file that is not an image": (["stylize", __file__, *STYLIZE[2:]], 3, "is not an image"),
+    "missing start image": ([*STYLIZE, "--init", "none.png"], 3, "none.png does not exist"),
+    "missing weights": ([*STYLIZE, "--weights", "none.h5"], 4, "none.h5 does not exist"),
+    "weights that are an image": (
+        [*STYLIZE, "--weights", PHOTO],
+        4,
+        "is not a complete HDF5 file",
+    ),
+    "unknown image format": (["stylize", PHOTO, PAINTING, "-o", "o.gif"], 6, "must end in .png"),
+    "output in a missing folder": (
+        ["stylize", PHOTO, PAINTING, "-o", "no/o.png"],
+        6,
+        "does not exist; create",
+    ),
+    "report in a missing folder": (
+        [*STYLIZE, "--report", "no/r.json"],
+        6,
+        "does not exist; create",
+    ),
+    "misspelled start": (
+        [*STYLIZE, "--init", "grey"],
+        2,
+        "`init` is 'grey'; it must be content, adain, noise",
+    ),
+    "start image of another aspect ratio": (
+        [*STYLIZE, "--init", PAINTING],
+        2,
+        "its aspect ratio must match",
+    ),
+    "report that would overwrite the output": (
+        [*STYLIZE, "--report", "o.png"],
+        2,
+        "another output too",
+    ),
+    "output that would overwrite an input": (
+        ["stylize", PHOTO, PAINTING, "-o", PHOTO],
+        2,
+        "is an input",
+    ),
+    "no layers": (["reconstruct", PHOTO, "-o", "o.png", "--layers", ""], 2, "`layers` is empty"),
+    "report that is a device": (
+        [*STYLIZE, "--report", "/dev/null"],
+        6,
+        "it is not a regular file",
+    ),
+    "verify a missing file": (["weights", "verify", "none.h5"], 4, "none.h5 does not exist"),
+    "convert a missing file": (
+        ["weights", "convert", "none.h5", "out.h5"],
+        4,
+        "none.h5 does not exist",
+    ),
+    "convert a file of PyTorch": (
+        ["weights", "convert", __file__, "out.h5"],
+        4,
+        "convert_vgg19.py",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_mistake_is_one_line_with_its_exit_code(tmp_path, monkeypatch, case):
+    arguments, code, message = MISTAKES[case]
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.code == code
+    assert message in result.err
+    assert result.err.startswith("jaxstyle: ")
+    assert result.err.count("\n") == 1
+    assert "Traceback" not in result.err
+    assert result.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_black_mask_is_an_error(tmp_path, capsys):
+    write_image(tmp_path / "black.png", np.zeros((32, 48, 3)))
+    assert stylize("-o", tmp_path / "o.png", "--mask", tmp_path / "black.png") == 2
+    assert "black everywhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        # The loss exceeds the largest float32.
+        ["--style-weight", "3e38"],
+        # Compiles a program without clamping.
+        pytest.param(
+            ["--learning-rate", "1e38", "--no-clamp", "--steps", "8"], marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_divergence_exits_5_and_writes_no_image(tmp_path, capsys, arguments):
+    assert stylize("-o", tmp_path / "o.png", *arguments) == 5
+    assert "a lower --learning-rate" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_read_only_folder_exits_6(tmp_path, capsys, monkeypatch):
+    # Root can write to a read-only folder, so pretend that access is denied.
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    assert stylize("-o", tmp_path / "o.png") == 6
+    assert "read-only" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_disk_exits_6_and_leaves_no_file(tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert stylize("-o", tmp_path / "o.png") == 6
+    assert "No space left" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (RuntimeError("two\nlines"), ExitCode.UNEXPECTED, "RuntimeError: two lines"),
+        (RuntimeError("RESOURCE_EXHAUSTED: 9 GiB"), ExitCode.UNEXPECTED, "a smaller --size"),
+        (MemoryError(), ExitCode.UNEXPECTED, "a smaller --size"),
+        (KeyboardInterrupt(), ExitCode.INTERRUPTED, "interrupted."),
+    ],
+)
+def test_failure_of_a_run_is_one_line(tmp_path, capsys, monkeypatch, error, code, message):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(transfer, "stylize", fail)
+    assert stylize("-o", tmp_path / "o.png") == code
+    err = capsys.readouterr().err
+    assert err.startswith("jaxstyle: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), ValueError("x"), DivergedError("x")])
+def test_debug_variable_shows_where_an_error_comes_from(tmp_path, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(transfer, "stylize", fail)
+    monkeypatch.setenv("JAXSTYLE_DEBUG", "1")
+    with pytest.raises(type(error), match="x"):
+        stylize("-o", tmp_path / "o.png")
