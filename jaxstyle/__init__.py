@@ -15,7 +15,7 @@ files needs no network, and the network no file formats.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Home of every public name. Type checkers read the imports below; a test holds both equal.
 _HOMES = {
