@@ -1,15 +1,15 @@
 """Neural style transfer in JAX: photographs repainted in the style of paintings.
 
-The public names, in the order a picture passes them:
+A run from files to a file:
 
     params = jaxstyle.load_weights()
     content = jaxstyle.read_image("photo.jpg")
     style = jaxstyle.read_image("painting.jpg")
     result = jaxstyle.stylize(params, content, style)
-    jaxstyle.write_image("picture.png", result.image)
+    jaxstyle.write_image("result.png", result.image)
 
-Names are imported when first used, so that `import jaxstyle` costs nothing and reading
-files needs no network, and the network no file formats.
+Names are imported on first use, so `import jaxstyle` is fast, and the pure functions load no
+file formats.
 """
 
 import importlib
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
 
-# Home of every public name. Type checkers read the imports below; a test holds both equal.
+# Module of each public name. Type checkers read the imports below; a test compares both.
 _HOMES = {
     "load_weights": "io.weights",
     "read_image": "io.images",
