@@ -23,6 +23,7 @@ def params():
     return load_weights(decoder=True)
 
 
+@pytest.mark.slow
 def test_decoder_matches_pytorch(params, random):
     torch = pytest.importorskip("torch", reason="torch is an extra: pip install '.[convert]'")
     encoded = np.maximum(random.standard_normal((1, 3, 4, 512)), 0).astype(np.float32)
@@ -40,6 +41,7 @@ def test_decoder_matches_pytorch(params, random):
     np.testing.assert_allclose(decode(params, jnp.asarray(encoded)), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_decoder_approximately_inverts_the_encoder(params):
     # The decoder was trained on larger and on stylized images, so the match is approximate.
     content = read_image(PHOTO, 192)
@@ -61,6 +63,7 @@ def test_instance_norm_of_a_flat_channel_is_finite(random):
     np.testing.assert_allclose(adaptive_instance_norm(flat, style), flat * style.mean, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_strength_interpolates_from_the_content_to_the_style(params, content, style):
     none, half, full = (adain(params, content, [style], strength=s) for s in (0.0, 0.5, 1.0))
     self_styled = adain(params, content, [content], strength=1.0)
@@ -68,6 +71,7 @@ def test_strength_interpolates_from_the_content_to_the_style(params, content, st
     assert abs(full - none).mean() > abs(half - none).mean() > 0.01
 
 
+@pytest.mark.slow
 def test_blend_of_equal_styles_or_with_weight_zero_equals_one_style(params, content, style):
     single = adain(params, content, [style])
     np.testing.assert_allclose(adain(params, content, [style, style]), single, atol=1e-4)
@@ -76,6 +80,7 @@ def test_blend_of_equal_styles_or_with_weight_zero_equals_one_style(params, cont
     np.testing.assert_allclose(blended, single, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_result_has_the_content_size_and_eager_jit_and_vmap_agree(params, style):
     content = jnp.asarray(Image.open(PHOTO).resize((45, 37)), jnp.float32) / 255
     eager = adain(params, content, [style])
@@ -91,6 +96,7 @@ def test_missing_decoder_is_an_error(content, style):
         adain(without, content, [style])
 
 
+@pytest.mark.slow
 def test_loading_the_decoder_with_other_weights_is_an_error(tmp_path):
     from jaxstyle.errors import WeightsError
 
@@ -100,6 +106,7 @@ def test_loading_the_decoder_with_other_weights_is_an_error(tmp_path):
         load_weights(path, decoder=True)
 
 
+@pytest.mark.slow
 def test_init_adain_starts_from_the_preview(params, content, style):
     config = dataclasses.replace(
         CONFIG, init="adain", steps=(1,), learning_rate=1e-6, average=0, noise=0
@@ -108,6 +115,7 @@ def test_init_adain_starts_from_the_preview(params, content, style):
     np.testing.assert_allclose(started, preview(params, content, style, config), atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("color", ["luminance", "match"])
 def test_preview_preserves_the_content_colors(params, content, style, color):
     plain = preview(params, content, style, CONFIG)
@@ -116,6 +124,7 @@ def test_preview_preserves_the_content_colors(params, content, style, color):
     assert distance(preserved) < distance(plain) / 2
 
 
+@pytest.mark.slow
 def test_preview_command_writes_an_image(tmp_path, capsys):
     out = tmp_path / "out.png"
     assert main(["preview", PHOTO, PAINTING, PAINTING, "-o", str(out), "--size", "64"]) == 0
@@ -125,6 +134,7 @@ def test_preview_command_writes_an_image(tmp_path, capsys):
     assert "`--strength` is 2.0" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_decoder_shapes_list_all_convolutions_in_order():
     assert list(DECODER_SHAPES) == [f"conv{i}" for i in range(1, 10)]
     assert DECODER_SHAPES["conv9"] == {"kernel": (3, 3, 64, 3), "bias": (3,)}

@@ -37,9 +37,17 @@ def examples():
 
 
 EXAMPLES = examples()
+# These compile the network.
+SLOW = ("jaxstyle.transfer.", "jaxstyle.objective.", "jaxstyle.metrics.score", "jaxstyle.vgg19.")
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name.startswith(SLOW) else [])
+        for name in EXAMPLES
+    ],
+)
 def test_examples_run(name):
     runner = doctest.DocTestRunner(verbose=False)
     output = []

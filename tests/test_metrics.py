@@ -29,6 +29,7 @@ def test_metrics_share_no_layer_with_a_preset():
         assert layers.isdisjoint(layers_of((*preset.weights.content, *preset.weights.style)))
 
 
+@pytest.mark.slow
 def test_distances_of_an_image_to_itself_are_zero(params, content, style):
     unchanged = score(params, content, style, content)
     assert unchanged.content < 1e-5
@@ -41,6 +42,7 @@ def test_distances_of_an_image_to_itself_are_zero(params, content, style):
     assert style_itself.grain == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_metrics_increase_with_added_noise(params, content, style):
     noise = np.random.default_rng(0).random(content.shape, np.float32)
     noisy_scores = [
@@ -52,6 +54,7 @@ def test_metrics_increase_with_added_noise(params, content, style):
         assert values == sorted(values), name
 
 
+@pytest.mark.slow
 def test_structure_depends_less_on_colors_than_on_positions(params, content, style):
     recolored = score(params, content, style, content[..., ::-1] * 0.9)
     flipped = score(params, content, style, content[:, ::-1])
@@ -72,6 +75,7 @@ def test_border_detects_a_frame(content):
     assert metrics.border(framed) > 3 * metrics.border(content)
 
 
+@pytest.mark.slow
 def test_style_depends_little_on_positions_and_size(params, style):
     shifted = metrics.style_distance(params, style, np.roll(style, 32, axis=0))
     cropped = metrics.style_distance(params, style, style[:80])
@@ -79,12 +83,14 @@ def test_style_depends_little_on_positions_and_size(params, style):
     assert cropped < 0.3
 
 
+@pytest.mark.slow
 def test_eager_and_jit_agree(params, content, style):
     image = jnp.asarray(content) * 0.5 + style.mean(axis=(0, 1)) * 0.5
     compiled = jax.jit(score)(params, content, style, image)
     np.testing.assert_allclose(compiled, score(params, content, style, image), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_score_prints_every_metric(capsys):
     files = [str(IMAGES / name) for name in ("chelsea.jpg", "cafe_terrace.jpg", "chelsea.jpg")]
     assert main(["score", *files, "--size", "96"]) == 0
@@ -100,6 +106,7 @@ def test_score_rejects_a_result_of_another_aspect_ratio(capsys):
     assert "its aspect ratio must match the content image's" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_score_uses_the_size_of_the_result(tmp_path, capsys):
     small = tmp_path / "small.png"
     write_image(small, read_image(IMAGES / "chelsea.jpg", 96))

@@ -55,6 +55,7 @@ def check_terms(loss, terms, expected, *, rtol):
     np.testing.assert_allclose(loss, sum(expected.values()), rtol=rtol)
 
 
+@pytest.mark.slow
 def test_loss_is_the_weighted_sum_of_its_terms(params, content, style, image):
     image = image[: content.shape[0], : content.shape[1]]
     targets = make_targets(params, content, [style], CONFIG)
@@ -74,6 +75,7 @@ def test_loss_is_the_weighted_sum_of_its_terms(params, content, style, image):
     check_terms(loss, terms, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_content_and_style_terms_are_zero_at_their_own_images(params, style):
     targets = make_targets(params, style, [style], CONFIG)
     _, terms = total_loss(params, style, targets, CONFIG.weights)
@@ -103,6 +105,7 @@ def test_statistics_of_several_styles_are_blended(params, content, style):
     np.testing.assert_allclose(blended[0], 0.75 * grams[0] + 0.25 * grams[1], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style_loss", ["gram", "wasserstein"])
 def test_masked_styles_apply_only_to_their_regions(params, content, style, style_loss):
     h, w = content.shape[:2]
@@ -122,6 +125,7 @@ def test_masked_styles_apply_only_to_their_regions(params, content, style, style
     np.testing.assert_array_equal(grad[:, w // 2 + 1 :], 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style_loss", ["gram", "wasserstein"])
 def test_a_mask_of_ones_changes_nothing(params, content, style, style_loss):
     config = dataclasses.replace(CONFIG, style_loss=style_loss)
@@ -143,6 +147,7 @@ def test_shares_of_regions_are_proportional_to_area(params, content, style):
     np.testing.assert_allclose(targets.shares, [0.25, 0.75], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style_loss", ["gram", "wasserstein"])
 def test_gradient_agrees_with_finite_differences(params, content, style, style_loss):
     config = dataclasses.replace(CONFIG, style_loss=style_loss)
@@ -159,6 +164,7 @@ def test_gradient_agrees_with_finite_differences(params, content, style, style_l
     np.testing.assert_allclose(slope, measured, rtol=5e-3)
 
 
+@pytest.mark.slow
 def test_gradient_is_finite_on_a_flat_image(params, content, style):
     targets = make_targets(params, content, [style], CONFIG)
     flat = jnp.full(content.shape, 0.5)
@@ -175,6 +181,7 @@ def test_eager_jit_and_vmap_agree(params, content, style):
     np.testing.assert_allclose(jax.jit(jax.vmap(loss))(images), eager, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_make_targets_works_under_vmap(params, content, style):
     contents = jnp.stack([jnp.asarray(content), jnp.asarray(1 - content)])
     targets = jax.vmap(lambda c: make_targets(params, c, [style], CONFIG))(contents)
@@ -184,6 +191,7 @@ def test_make_targets_works_under_vmap(params, content, style):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "fewer"), [("float32", True), ("bfloat16", False)])
 def test_gradient_uses_transformed_kernels_in_float32_only(params, content, style, dtype, fewer):
     config = StyleConfig(content_layers=("relu3_2",), style_layers=("relu3_1",), dtype=dtype)
@@ -245,6 +253,7 @@ MIXED = dataclasses.replace(
 )
 
 
+@pytest.mark.slow
 def test_each_term_may_have_its_own_loss(params, content, style, image):
     image = image[: content.shape[0], : content.shape[1]]
     targets = make_targets(params, content, [style], MIXED)
@@ -269,6 +278,7 @@ def test_each_term_may_have_its_own_loss(params, content, style, image):
     check_terms(loss, terms, expected, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", get_args(StyleLoss))
 def test_every_style_loss_blends_styles_and_takes_masks(params, content, style, name):
     config = dataclasses.replace(CONFIG, style_loss=name, blend=(1.0, 0.0))
@@ -291,6 +301,7 @@ def test_laplacian_is_not_computed_without_a_weight(params, content, style):
     assert "laplacian" not in total_loss(params, content, targets, CONFIG.weights)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -82,6 +82,7 @@ def test_first_adam_step_is_the_learning_rate_times_the_gradients_sign():
     )
 
 
+@pytest.mark.slow
 def test_pyramid_adam_moves_large_regions_faster_than_adam():
     target = jnp.full((24, 40, 3), 0.2).at[:, 20:].set(0.8)
     loss_fn = lambda image: (jnp.mean((image - target) ** 2), {})
@@ -111,6 +112,7 @@ def test_primal_averaging_takes_gradients_at_the_average_of_the_iterates():
     np.testing.assert_allclose(state.optimizer.iterate, iterate, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(32, 48, 3), (37, 21, 3), (1, 1, 3)])
 def test_pyramid_step_is_the_sum_of_the_steps_of_its_levels(shape):
     # Sign descent moves every level by 1, and an enlarged flat level is flat.
@@ -122,6 +124,7 @@ def test_pyramid_step_is_the_sum_of_the_steps_of_its_levels(shape):
     )
 
 
+@pytest.mark.slow
 def test_pyramid_step_with_gradient_descent_equals_explicit_matrices(random):
     # With gradient descent the step is -Σ_k s²ᵏ U_k U_kᵀ g, where U_k enlarges level k.
     shape = (13, 18)
@@ -198,6 +201,7 @@ def test_nonfinite_gradient_of_a_finite_loss_is_detected(loss, name):
     np.testing.assert_array_equal(state.image, START)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_nonfinite_image_of_a_batch_leaves_the_others_unchanged(name):
     optimizer = OPTIMIZERS[name]()
@@ -208,6 +212,7 @@ def test_nonfinite_image_of_a_batch_leaves_the_others_unchanged(name):
     np.testing.assert_allclose(states.image[0], alone.image, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_eager_steps_and_jitted_run_agree(name):
     optimizer = OPTIMIZERS[name]()

@@ -34,6 +34,7 @@ def weights(request, params):
     return params if request.param == "plain" else transform_kernels(params, CONVS)
 
 
+@pytest.mark.slow
 def test_all_sixteen_convolutions_match_pytorch(params, image):
     x = torch.from_numpy(image)
     expected = torch_reference.features(torch_reference.to_torch(params, x), x, CONVS)
@@ -43,6 +44,7 @@ def test_all_sixteen_convolutions_match_pytorch(params, image):
         assert relative_error(values, reference) < 1e-5, name
 
 
+@pytest.mark.slow
 def test_gradient_of_the_total_loss_matches_pytorch(params, weights, image):
     config = StyleConfig(padding="zeros", tv_weight=0, style_loss="gram")
     content = read_image(IMAGES / "chelsea.jpg", 128)

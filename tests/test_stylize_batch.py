@@ -35,6 +35,7 @@ def assert_equal(batch, expected):
         np.testing.assert_allclose(loss, single.trace.loss, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -56,18 +57,21 @@ def test_every_result_of_a_batch_equals_a_single_run(params, contents, style, ch
     assert_equal(batch, singles(params, contents[:2], [style] * 2, [config] * 2))
 
 
+@pytest.mark.slow
 def test_list_of_styles_of_any_sizes_gives_one_per_content(params, contents, style):
     styles = [style, style[:30], 1 - style, style]
     batch = stylize_batch(params, contents, styles, CONFIG)
     assert_equal(batch, singles(params, contents, styles, [CONFIG] * 4))
 
 
+@pytest.mark.slow
 def test_array_of_styles_gives_one_per_content(params, contents, style):
     styles = np.stack([style, 1 - style])
     batch = stylize_batch(params, contents[:2], styles, CONFIG)
     assert_equal(batch, singles(params, contents[:2], styles, [CONFIG] * 2))
 
 
+@pytest.mark.slow
 def test_every_content_with_every_style_equals_single_runs(params, contents, style):
     styles = [style, 1 - style]
     pairs = [(c, s) for c in contents[:2] for s in styles]
@@ -76,6 +80,7 @@ def test_every_content_with_every_style_equals_single_runs(params, contents, sty
     assert_equal(batch, singles(params, paired_contents, paired_styles, [CONFIG] * 4))
 
 
+@pytest.mark.slow
 def test_blends_masks_starts_and_keys_are_per_result(params, contents, style):
     masks = np.zeros((2, 2, 8, 12), np.float32)
     masks[0, 0, :, :6] = masks[0, 1, :, 6:] = masks[1, 0, :4] = masks[1, 1, 4:] = 1
@@ -91,6 +96,7 @@ def test_blends_masks_starts_and_keys_are_per_result(params, contents, style):
     assert_equal(batch, singles(params, contents[:2], [style] * 2, [noisy] * 2, key=keys))
 
 
+@pytest.mark.slow
 def test_weights_and_learning_rates_may_differ_within_a_batch(params, contents, style):
     configs = [
         dataclasses.replace(CONFIG, style_weight=w, learning_rate=r, average=a, seed=w)
@@ -102,6 +108,7 @@ def test_weights_and_learning_rates_may_differ_within_a_batch(params, contents, 
     assert np.abs(batch.image[0] - batch.image[1]).max() > 0.05
 
 
+@pytest.mark.slow
 def test_style_scale_may_differ_within_a_batch(params, contents, style):
     configs = [dataclasses.replace(CONFIG, style_scale=scale) for scale in (1.0, 0.5)]
     batch = stylize_batch(params, contents[:2], style, configs)
@@ -133,6 +140,7 @@ def test_empty_contents_are_an_error(params, style):
         stylize_batch(params, np.zeros((0, 32, 48, 3), np.float32), style, CONFIG)
 
 
+@pytest.mark.slow
 def test_diverged_result_leaves_the_others_unchanged(params, contents, style):
     config = dataclasses.replace(CONFIG, clamp=False)
     broken = dataclasses.replace(config, learning_rate=1e38)
@@ -144,6 +152,7 @@ def test_diverged_result_leaves_the_others_unchanged(params, contents, style):
     assert_same_picture(batch.image[1], alone.image)
 
 
+@pytest.mark.slow
 def test_callback_receives_and_stops_the_whole_batch(params, contents, style):
     seen = []
 
@@ -157,6 +166,7 @@ def test_callback_receives_and_stops_the_whole_batch(params, contents, style):
     assert batch.trace.loss.shape == (3, seen[-1].step)
 
 
+@pytest.mark.slow
 def test_batch_with_other_styles_or_weights_does_not_recompile(params, contents, style):
     stylize_batch(params, contents[:2], style, CONFIG)
     before = run_steps._cache_size()
@@ -165,6 +175,7 @@ def test_batch_with_other_styles_or_weights_does_not_recompile(params, contents,
     assert run_steps._cache_size() == before
 
 
+@pytest.mark.slow
 def test_jitted_batch_equals_eager(params, contents, style):
     whole = jax.jit(stylize_batch, static_argnames="config")(params, contents[:2], style, CONFIG)
     eager = stylize_batch(params, contents[:2], style, CONFIG)
@@ -189,6 +200,7 @@ assert (abs(np.asarray(spread.image) - np.asarray(whole.image)) > 2e-3).mean() <
 """
 
 
+@pytest.mark.slow
 def test_batch_sharded_over_devices_equals_one_device():
     env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     subprocess.run([sys.executable, "-c", SHARDED], check=True, env=env)

@@ -30,6 +30,7 @@ def result(params, content, style):
     return stylize(params, content, style, CONFIG)
 
 
+@pytest.mark.slow
 def test_result_has_the_requested_size_and_lies_in_the_unit_interval(result):
     # The content image is 451x300 pixels.
     assert result.image.shape == (32, 48, 3)
@@ -48,12 +49,14 @@ def test_loss_falls_at_every_level(result):
     assert result.trace.loss[9] < result.trace.loss[6]
 
 
+@pytest.mark.slow
 def test_jitted_stylize_equals_eager(params, content, style):
     config = dataclasses.replace(CONFIG, learning_rate=SHORT_STEP)
     whole = jax.jit(stylize, static_argnames="config")(params, content, style, config)
     assert_same_picture(whole.image, stylize(params, content, style, config).image)
 
 
+@pytest.mark.slow
 def test_vmap_over_contents_equals_single_runs(params, content, style):
     config = dataclasses.replace(CONFIG, learning_rate=SHORT_STEP)
     contents = jnp.stack([jnp.asarray(content), jnp.asarray(1 - content)])
@@ -62,6 +65,7 @@ def test_vmap_over_contents_equals_single_runs(params, content, style):
     assert batch.trace.loss.shape == (2, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "line_search"), [("pyramid_adam", False), ("lbfgs", False), ("lbfgs", True)]
 )
@@ -100,6 +104,7 @@ def test_callback_that_returns_true_stops_with_a_full_size_result(params, conten
     assert len(stopped.trace.loss) < 10
 
 
+@pytest.mark.slow
 def test_diverged_run_returns_the_last_finite_image(params, content, style):
     config = dataclasses.replace(CONFIG, learning_rate=1e38, clamp=False)
     result = stylize(params, content, style, config)
@@ -115,6 +120,7 @@ def start_of(params, content, style, init, **kwargs):
     return stylize(params, content, style, config, **kwargs).image
 
 
+@pytest.mark.slow
 def test_init_content_starts_from_the_content_image(params, content, style):
     np.testing.assert_allclose(start_of(params, content, style, "content"), content, atol=1e-3)
 
@@ -151,6 +157,7 @@ def test_start_argument_overrides_init(params, content, style):
     )
 
 
+@pytest.mark.slow
 def test_color_luminance_keeps_the_chroma_of_the_content(params, content, style):
     config = dataclasses.replace(CONFIG, color="luminance")
     image = stylize(params, content, style, config).image
@@ -171,6 +178,7 @@ def test_color_match_keeps_the_mean_color_closer_to_the_content(params, content,
     assert distance(matched) < 0.5 * distance(plain)
 
 
+@pytest.mark.slow
 def test_mask_limits_the_style_to_its_region(params, content, style):
     mask = np.zeros((1, *content.shape[:2]), np.float32)
     mask[:, :, :24] = 1
@@ -180,6 +188,7 @@ def test_mask_limits_the_style_to_its_region(params, content, style):
     assert change[:18].mean() > 2 * change[-16:].mean()
 
 
+@pytest.mark.slow
 def test_texture_needs_no_content_and_has_the_requested_proportions(params, style):
     result = synthesize_texture(params, style, CONFIG, shape=(1, 2))
     assert result.image.shape == (24, 48, 3)
@@ -194,6 +203,7 @@ def test_reconstruction_from_a_shallow_layer_recovers_the_image(params, content)
     assert np.abs(np.asarray(result.image) - content).mean() < 0.03
 
 
+@pytest.mark.slow
 def test_reconstruction_of_style_has_no_content_term(params, style):
     result = reconstruct(params, style, ("relu1_1", "relu2_1"), CONFIG, of="style")
     assert set(result.trace.terms) == {"style/relu1_1", "style/relu2_1", "tv"}
@@ -231,6 +241,7 @@ def test_more_steps_with_a_callback_do_not_recompile(params, content, style):
         jax.monitoring.unregister_event_duration_listener(listen)
 
 
+@pytest.mark.slow
 def test_stylize_is_differentiable(params, content, style):
     config = dataclasses.replace(CONFIG, min_size=48, steps=(2,))
     grad = jax.grad(lambda x: stylize(params, x, style, config).image.sum())(jnp.asarray(content))
@@ -238,6 +249,7 @@ def test_stylize_is_differentiable(params, content, style):
     assert jnp.abs(grad).max() > 0
 
 
+@pytest.mark.slow
 def test_stylize_compiles_once_per_level(params, content, style):
     config = dataclasses.replace(CONFIG, size=40, min_size=20)
     before = run_steps._cache_size(), build_targets._cache_size()
@@ -260,6 +272,7 @@ def test_inconsistent_arguments_are_an_error_before_any_step(
         stylize(params, content, style, config, **kwargs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 @pytest.mark.parametrize("stop", [1, 6, 8])
 def test_resumed_run_is_bit_identical(params, content, style, optimizer, stop):
@@ -280,6 +293,7 @@ def test_resumed_run_is_bit_identical(params, content, style, optimizer, stop):
     np.testing.assert_array_equal(resumed.trace.loss, whole.trace.loss)
 
 
+@pytest.mark.slow
 def test_given_start_gets_no_detail_of_the_content_image(params, content, style):
     config = dataclasses.replace(CONFIG, learning_rate=1e-6, average=0)
     gray = jnp.full((48, 72, 3), 0.5)
@@ -294,6 +308,7 @@ def test_given_start_gets_no_detail_of_the_content_image(params, content, style)
     assert abs(blurred - content).mean() > 2 * abs(ours - content).mean()
 
 
+@pytest.mark.slow
 def test_reconstruction_and_texture_drop_the_matting_laplacian():
     config = reconstruction_config(PRESETS["photographic"], ("relu2_1",))
     assert not config.spec.laplacian

@@ -28,6 +28,7 @@ def test_weights_have_the_documented_tree(params):
     assert params["conv1_1"]["kernel"].shape == (3, 3, 3, 64)
 
 
+@pytest.mark.slow
 def test_features_match_pytorch_within_float16_weight_precision():
     # The golden values come from float32 weights. float16 has 11 bits: relative error 5e-4.
     params = load_weights(limit=np.inf)
@@ -38,6 +39,7 @@ def test_features_match_pytorch_within_float16_weight_precision():
         assert error / golden[f"{name}/largest"] < 2e-3, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", ["zeros", "edge", "reflect"])
 def test_transformed_kernels_give_the_same_features(params, content, padding):
     transformed = transform_kernels(params, ("relu5_1",))
@@ -104,6 +106,7 @@ def test_pooling_reduces_blocks_of_two_by_two(params, content, pooling):
     np.testing.assert_allclose(maps["pool1"], expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_scaled_average_keeps_the_mean_activation_of_max_pooling(params):
     image = read_image(IMAGES / "coffee.jpg", 256)
     size = {
@@ -123,6 +126,7 @@ def test_padding_changes_only_the_borders(params, content, padding):
     assert relative_error(padded[0], np.asarray(zeros[0])) > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", ["reflect", "edge"])
 def test_flat_image_has_flat_features_without_zero_padding(params, padding):
     flat = jnp.full((32, 32, 3), 0.3)
@@ -131,6 +135,7 @@ def test_flat_image_has_flat_features_without_zero_padding(params, padding):
         np.testing.assert_allclose(values, jnp.broadcast_to(values[0, 0], values.shape), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_bfloat16_features_are_close_to_float32(params, content):
     full = features(params, content, ("relu4_2",))["relu4_2"]
     half = features(params, content, ("relu4_2",), dtype=jnp.bfloat16)["relu4_2"]
@@ -139,6 +144,7 @@ def test_bfloat16_features_are_close_to_float32(params, content):
     assert relative_error(half.astype(jnp.float32), np.asarray(full)) < 0.05
 
 
+@pytest.mark.slow
 def test_eager_jit_vmap_and_batch_axes_agree(params, random):
     images = jnp.asarray(random.random((2, 3, 24, 40, 3)), jnp.float32)
     extract = lambda image: features(params, image, ("relu3_1",))["relu3_1"]
@@ -147,6 +153,7 @@ def test_eager_jit_vmap_and_batch_axes_agree(params, random):
         np.testing.assert_allclose(batched, rows, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradient_of_deep_features_is_finite_on_a_flat_image(params):
     loss = lambda image: features(params, image, ("relu5_1",))["relu5_1"].sum()
     assert jnp.isfinite(jax.grad(loss)(jnp.zeros((32, 32, 3)))).all()
@@ -164,6 +171,7 @@ def test_smallest_image_gives_one_pixel_and_a_smaller_one_raises(params, layer):
             features(params, jnp.zeros((side - 1, side, 3)), (layer,))
 
 
+@pytest.mark.slow
 def test_reflect_padding_needs_two_pixels_at_the_deepest_layer(params):
     assert features(params, jnp.zeros((32, 32, 3)), ("relu5_1",), padding="reflect")
     with pytest.raises(ValueError, match="at least 32"):
@@ -193,6 +201,7 @@ def test_unknown_options_are_named_in_the_error(params, content, arguments, mess
         features.__wrapped__(params, content, layers, **arguments)
 
 
+@pytest.mark.slow
 def test_normalized_weights_have_mean_activations_of_one(params):
     images = [read_image(IMAGES / "coffee.jpg", 192), read_image(IMAGES / "chelsea.jpg", 96)]
     normalized = normalize_weights(params, images)
@@ -205,6 +214,7 @@ def test_normalized_weights_have_mean_activations_of_one(params):
         np.testing.assert_allclose(mean[fires], 1, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_normalized_weights_compute_the_same_up_to_channel_scales(params, content):
     images = [read_image(IMAGES / "coffee.jpg", 64)]
     scale = features(params, images[0], ("relu5_1",))["relu5_1"].mean(axis=(0, 1))

@@ -27,6 +27,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 # A regression test without timing: the compiler's counts for a step at 128x96 pixels, with a margin
 # of 10 %. Raise a bound only for a reason. Weights and targets are not in `mib_held`.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "gflop", "gib_moved", "mib_held"),
     [("default", 9.6, 1.28, 28.0), ("classic", 17.0, 1.93, 33.0)],
@@ -40,6 +41,7 @@ def test_cost_of_a_step_does_not_regress(params, preset, gflop, gib_moved, mib_h
     assert compiled_bytes(compiled) / 2**20 < mib_held
 
 
+@pytest.mark.slow
 def test_memory_is_proportional_to_pixels(params):
     small, large = (
         compiled_bytes(lower_step(params, SMALL, shape)[0].compile())
@@ -48,6 +50,7 @@ def test_memory_is_proportional_to_pixels(params):
     assert 3 < large / small < 5
 
 
+@pytest.mark.slow
 def test_estimate_counts_levels_and_seconds(params):
     config = dataclasses.replace(SMALL, min_size=24, size=96)
     pixel_seconds = time_pixel_step(params, config)
@@ -62,6 +65,7 @@ def test_estimate_counts_levels_and_seconds(params):
     assert longer.bytes == estimate.bytes
 
 
+@pytest.mark.slow
 def test_plan_prints_one_line_per_size(capsys):
     arguments = ["plan", "--sizes", "32,48", "--aspect", "1", "--steps", "2"]
     assert main([*arguments, "--style-layers", "relu1_1", "--content-layers", "relu2_1"]) == 0
@@ -89,6 +93,7 @@ def test_peak_memory_excludes_the_parent_process():
     assert 2**20 < int(out) < len(parent_memory)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "wait4"), reason="needs os.wait4")
 def test_plan_predicts_the_memory_of_a_run(tmp_path):
     options = ["--steps", "2", "--min-size", "512"]

@@ -34,6 +34,7 @@ def test_reconstructions_are_those_of_figure_1(params):
     assert rows[1][0].config.weights.style == {"relu2_1": 1.0, "relu3_1": 2.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_panels_equal_results_of_separate_runs(params, content, style, batch_size):
     # All panels share one program, so the layers of other panels must not contribute.
@@ -55,6 +56,7 @@ def test_panels_equal_results_of_separate_runs(params, content, style, batch_siz
         assert_same_picture(image, expected)
 
 
+@pytest.mark.slow
 def test_scores_compare_at_the_size_of_the_result(params, style):
     content = np.asarray(Image.open(CONTENT).resize((64, 48)), np.float32) / 255
     config = StyleConfig(size=64, steps=(1,), noise=0, learning_rate=1e-4)
@@ -75,6 +77,7 @@ def test_grid_arranges_images_in_rows():
     assert (lower == (0, 0, 1)).all(axis=-1).sum() == 20 * 30
 
 
+@pytest.mark.slow
 def test_layers_writes_a_grid_and_scores(tmp_path):
     out, report = tmp_path / "grid.png", tmp_path / "scores.json"
     arguments = ["layers", CONTENT, STYLE, "-o", str(out), "--report", str(report)]
@@ -102,6 +105,7 @@ def test_layers_rejects_a_grid_too_large_for_its_format(tmp_path, capsys):
     assert "WEBP allows at most 16383 pixels" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_writes_the_finished_panels(tmp_path, monkeypatch, capsys):
     def interrupted(*args, **kwargs):
         panels = render_panels(*args, **kwargs)

@@ -86,6 +86,7 @@ def output_hashes(folder, out="out"):
     return {path.name: file_sha256(path) for path in sorted((folder / out).rglob("*.png"))}
 
 
+@pytest.mark.slow
 def test_every_content_image_is_combined_with_every_style_image(folders, capsys):
     assert main(argv(folders)) == 0
     assert len(output_hashes(folders)) == 8
@@ -104,6 +105,7 @@ def test_every_content_image_is_combined_with_every_style_image(folders, capsys)
     assert "8 of 8 images done, 0 failed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_batch_size(folders):
     assert main(argv(folders, "--batch-size", "1")) == 0
     assert main(argv(folders, "--batch-size", "3", out="three")) == 0
@@ -114,6 +116,7 @@ def test_results_do_not_depend_on_the_batch_size(folders):
         assert_same_picture(one, three, atol=1)
 
 
+@pytest.mark.slow
 def test_batch_result_equals_that_of_stylize(folders):
     assert main(argv(folders, "--batch-size", "1")) == 0
     # A square image is stylized at its own shape, so neither result is resampled.
@@ -124,6 +127,7 @@ def test_batch_result_equals_that_of_stylize(folders):
     np.testing.assert_array_equal(np.asarray(batched), np.asarray(load_image(single)))
 
 
+@pytest.mark.slow
 def test_style_statistics_are_computed_once_per_size(folders, monkeypatch):
     shapes = []
 
@@ -138,6 +142,7 @@ def test_style_statistics_are_computed_once_per_size(folders, monkeypatch):
     assert len(shapes) == 4
 
 
+@pytest.mark.slow
 def test_programs_are_compiled_once_per_group_and_level(folders):
     # No other test uses this size, so nothing is compiled yet.
     sizes = ["--size", "40", "--min-size", "20", "--batch-size", "1"]
@@ -147,6 +152,7 @@ def test_programs_are_compiled_once_per_group_and_level(folders):
     assert run_steps._cache_size() - before <= 6
 
 
+@pytest.mark.slow
 def test_programs_of_finished_groups_are_dropped(folders, monkeypatch):
     run_group, cache_sizes = Batch._run_group, []
 
@@ -163,6 +169,7 @@ def test_programs_of_finished_groups_are_dropped(folders, monkeypatch):
     assert cache_sizes == [(0, 2), (2, 4), (0, 2)]
 
 
+@pytest.mark.slow
 def test_second_run_does_nothing(folders, capsys):
     assert main(argv(folders)) == 0
     before = output_hashes(folders), (folders / "out" / "jobs.jsonl").read_bytes()
@@ -171,6 +178,7 @@ def test_second_run_does_nothing(folders, capsys):
     assert "8 jobs, 8 done before, 0 to do" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_only_changed_jobs_run_again(folders):
     assert main(argv(folders)) == 0
     lines = (folders / "out" / "jobs.jsonl").read_text().splitlines()
@@ -185,6 +193,7 @@ def test_only_changed_jobs_run_again(folders):
     assert len((folders / "out" / "jobs.jsonl").read_text().splitlines()) == 8 + 4 + 8
 
 
+@pytest.mark.slow
 def test_overwrite_runs_all_jobs_again(folders):
     assert main(argv(folders)) == 0
     assert main(argv(folders, "--overwrite")) == 0
@@ -216,6 +225,7 @@ def test_file_deleted_after_the_scan_fails_only_its_own_jobs(folders, monkeypatc
     assert [record["error"].endswith("p0.png does not exist.") for record in failed] == [True] * 2
 
 
+@pytest.mark.slow
 def test_diverging_job_fails_alone(folders, capsys):
     job_file = folders / "jobs.csv"
     job_file.write_text(
@@ -232,6 +242,7 @@ def test_diverging_job_fails_alone(folders, capsys):
     assert "NaN" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_each_job_has_its_own_alpha_masks_and_start(folders):
     rgba = load_image(folders / "photos" / "p0.png").convert("RGBA")
     rgba.putalpha(128)
@@ -252,6 +263,7 @@ def test_each_job_has_its_own_alpha_masks_and_start(folders):
         assert image.getchannel("A").getextrema() == (128, 128)
 
 
+@pytest.mark.slow
 def test_out_of_memory_halves_the_batch(folders, monkeypatch, capsys):
     sizes, run_transfer = [], jaxstyle.batch.run.run_transfer
 
@@ -277,6 +289,7 @@ def test_job_fails_if_a_single_image_is_out_of_memory(folders, monkeypatch):
     assert {r["error"] for r in records(folders).values()} == {"out of memory; try a smaller size"}
 
 
+@pytest.mark.slow
 def test_several_devices_share_a_batch(folders):
     for other_shape in ("p1.png", "p3.png"):
         (folders / "photos" / other_shape).unlink()
@@ -295,6 +308,7 @@ def test_several_devices_share_a_batch(folders):
         assert_same_picture(one, two, atol=1)
 
 
+@pytest.mark.slow
 def test_dry_run_writes_nothing(folders, capsys):
     assert main(argv(folders, "--dry-run")) == 0
     out = capsys.readouterr().out
@@ -310,6 +324,7 @@ def test_dry_run_in_json_prints_events(folders, capsys):
     assert [event["event"] for event in events] == ["plan", *["row"] * 4]
 
 
+@pytest.mark.slow
 def test_shards_do_all_jobs_once(folders):
     assert main(argv(folders, "--shard", "1/2")) == 0
     assert len(output_hashes(folders)) == 4
@@ -384,6 +399,7 @@ def test_input_and_output_errors_have_their_exit_codes(folders, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 5
 
 
+@pytest.mark.slow
 def test_content_image_too_small_for_its_layers_fails_alone(folders):
     for other_shape in ("p1.png", "p3.png"):
         (folders / "photos" / other_shape).unlink()
@@ -394,6 +410,7 @@ def test_content_image_too_small_for_its_layers_fails_alone(folders):
     assert "its layers need both sides at least" in records(folders)["thin_s.png"]["error"]
 
 
+@pytest.mark.slow
 def test_style_image_too_small_for_its_layers_fails_alone(folders):
     for narrow in ("p0.png", "p1.png", "p2.png"):
         (folders / "photos" / narrow).unlink()
@@ -404,6 +421,7 @@ def test_style_image_too_small_for_its_layers_fails_alone(folders):
     assert sorted(output_hashes(folders)) == ["p3_s.png", "p3_t.png"]
 
 
+@pytest.mark.slow
 def test_style_image_is_read_again_for_deeper_layers(folders):
     save_image(folders / "styles" / "long.png", (16, 160), 5)
     job_file = folders / "jobs.csv"
@@ -435,6 +453,7 @@ def test_output_blocked_by_a_file_or_folder_fails_alone(folders):
     assert {name for name in files if not name.endswith(".lock")} == finished | others
 
 
+@pytest.mark.slow
 def test_full_disk_stops_the_batch_and_the_next_run_completes_it(folders, monkeypatch, capsys):
     write_bytes, paths = jaxstyle.batch.run.write_bytes, []
 
@@ -461,6 +480,7 @@ def start(folder, *more, out="out"):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
+@pytest.mark.slow
 def test_file_size_limit_stops_the_batch(folders):
     # A result has more than 1024 bytes. The compilation cache would exceed the limit too.
     command = [sys.executable, "-m", "jaxstyle.cli", *argv(folders, "--no-report")]
@@ -486,6 +506,7 @@ def test_output_folder_that_cannot_be_created_is_an_error(folders, capsys):
     assert capsys.readouterr().err.startswith("jaxstyle: cannot write to ")
 
 
+@pytest.mark.slow
 def test_output_folder_that_becomes_read_only_stops_the_batch(folders):
     if os.geteuid() == 0:
         # Root ignores permissions, so replace the folder by a file.
@@ -500,6 +521,7 @@ def test_output_folder_that_becomes_read_only_stops_the_batch(folders):
     assert b"Traceback" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_batch_keeps_finished_results(folders, number):
     process = start(folders, "--steps", "60,60")
@@ -512,6 +534,7 @@ def test_interrupted_batch_keeps_finished_results(folders, number):
     assert (folders / "out" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_second_process_on_the_same_output_stops(folders, capsys):
     process = start(folders, "--steps", "300,300")
     wait_for(lambda: (folders / "out" / "jobs.jsonl").exists(), process)

@@ -147,6 +147,7 @@ def test_black_mask_is_an_error(tmp_path, capsys):
     assert "black everywhere" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -21,6 +21,7 @@ def checkpoint_steps(folder):
     return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["pyramid_adam", "lbfgs"])
 def test_killed_run_resumes_to_the_same_result(tmp_path, optimizer):
     flags = ["--steps", "100,200", "--optimizer", optimizer]
@@ -41,6 +42,7 @@ def test_killed_run_resumes_to_the_same_result(tmp_path, optimizer):
     assert checkpoint_steps(folder) == [300]
 
 
+@pytest.mark.slow
 def test_finished_run_gives_the_same_result_again(tmp_path):
     flags = ["--steps", "3", "--checkpoint", str(tmp_path / "checkpoints")]
     report = tmp_path / "report.json"
@@ -50,6 +52,7 @@ def test_finished_run_gives_the_same_result_again(tmp_path):
     assert len(json.loads(report.read_text())["trace"]["loss"]) == 6
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_saved_at_the_end_of_every_level(tmp_path, monkeypatch):
     from jaxstyle.io.checkpoint import Checkpoints
 
@@ -64,6 +67,7 @@ def test_a_checkpoint_is_saved_at_the_end_of_every_level(tmp_path, monkeypatch):
     assert steps == [3, 6]
 
 
+@pytest.mark.slow
 def test_checkpoint_of_another_run_is_rejected(tmp_path, capsys):
     flags = ["--checkpoint", str(tmp_path / "checkpoints")]
     assert stylize(tmp_path / "a.png", "--steps", "2", *flags) == 0

@@ -46,6 +46,7 @@ def save_keras(model, path, layout):
             legacy_h5_format.save_weights_to_hdf5_group(file, model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["keras 3", "whole model", "keras 2"])
 def test_keras_files_give_the_features_of_keras(tmp_path, keras_model, image, layout):
     import keras
@@ -106,6 +107,7 @@ def state_dict(torch):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["torchvision", "caffe"])
 @pytest.mark.parametrize("zipped", [True, False])
 def test_pytorch_files_give_the_features_of_pytorch(
@@ -138,6 +140,7 @@ def test_unknown_pytorch_files_need_a_layout(tmp_path, torch, state_dict, capsys
     assert not (tmp_path / "out.h5").exists()
 
 
+@pytest.mark.slow
 def test_conversion_can_normalize(tmp_path, keras_model, image, content):
     from jaxstyle import write_image
 

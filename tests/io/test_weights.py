@@ -52,6 +52,7 @@ def test_embedded_file_records_its_source():
     assert attributes["source_sha256"].startswith("804ca283")
 
 
+@pytest.mark.slow
 def test_filters_that_rarely_activate_are_scaled_down(params, content):
     norms = lambda leaves: np.linalg.norm(
         np.reshape(leaves["kernel"], (-1, len(leaves["bias"]))), axis=0

@@ -60,6 +60,7 @@ def test_histogram_loss_is_independent_of_image_size(random):
     np.testing.assert_allclose(histogram_loss(x, channel_quantiles(y)), 9, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_sliced_loss_depends_on_correlations_unlike_histogram_loss(random):
     x = jnp.asarray(random.standard_normal((16, 32, 2)), jnp.float32)
     y = jnp.stack([x[..., 0], x[..., 0]], axis=-1)
@@ -71,6 +72,7 @@ def test_sliced_loss_depends_on_correlations_unlike_histogram_loss(random):
     np.testing.assert_allclose(shifted, 9 / 2, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_nearest_loss_is_the_mean_cosine_distance_to_the_nearest_neighbor(random):
     x, y = features(random, (5, 6, 4)), features(random, (32, 32, 4))
     a, b = unit(flat(x) - flat(x).mean(0)), unit(flat(y) - flat(y).mean(0))
@@ -88,6 +90,7 @@ def test_transport_loss_is_the_larger_of_both_directions(random):
     assert transport_loss(repeated, points(y)) > 2 * expected
 
 
+@pytest.mark.slow
 def test_transport_loss_has_almost_no_gradient_where_a_mask_is_small(random):
     x, y = features(random, (16, 16, 5)), features(random, (16, 16, 5))
     mask = jnp.full((16, 16), 1 / 255).at[:, :8].set(1)
@@ -95,6 +98,7 @@ def test_transport_loss_has_almost_no_gradient_where_a_mask_is_small(random):
     assert abs(grad[:, 8:]).sum() < 0.05 * abs(grad).sum()
 
 
+@pytest.mark.slow
 def test_quantiles_of_a_batch_are_those_of_each_image(random):
     x = jnp.stack([features(random), features(random)])
     for quantiles in (channel_quantiles, sliced_quantiles):
@@ -145,6 +149,7 @@ def dense_laplacian(image, epsilon):
     return matrix
 
 
+@pytest.mark.slow
 def test_laplacian_loss_is_the_dense_quadratic_form(random):
     content, image = random.uniform(size=(2, 6, 7, 3))
     matrix = dense_laplacian(content, 1e-5)
@@ -155,6 +160,7 @@ def test_laplacian_loss_is_the_dense_quadratic_form(random):
     np.testing.assert_allclose(loss, expected, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_laplacian_loss_allows_an_affine_color_transform(random):
     content = jnp.asarray(random.uniform(size=(9, 8, 3)), jnp.float32)
     transformed = content @ jnp.asarray(random.uniform(size=(3, 3)), jnp.float32) / 3 + 0.1
@@ -180,6 +186,7 @@ def test_loss_is_zero_at_the_style_image_and_invariant_to_pixel_order(random, na
     np.testing.assert_allclose(loss_of(name, x[::-1], y), loss, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_masked_loss_is_the_loss_of_the_region(random, name):
     x, y = features(random), features(random, (9, 9, 5))
@@ -189,6 +196,7 @@ def test_masked_loss_is_the_loss_of_the_region(random, name):
 
 
 # test_moments.py compares the gradient of `wasserstein` with an oracle.
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "wasserstein"])
 def test_gradient_agrees_with_finite_differences(random, name):
     with jax.enable_x64():
@@ -202,6 +210,7 @@ def test_gradient_agrees_with_finite_differences(random, name):
         np.testing.assert_allclose(slope, (after - before) / 2e-6, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_gradient_is_finite_on_a_flat_map(random, name, value):
@@ -212,6 +221,7 @@ def test_gradient_is_finite_on_a_flat_map(random, name, value):
     assert jnp.isfinite(grad(image, image)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_jit_vmap_and_batch_axes_agree(random, name):
     x, y = jnp.stack([features(random), features(random)]), features(random)
@@ -234,6 +244,7 @@ def test_half_precision_is_summed_in_float32(random, name):
     np.testing.assert_allclose(loss, expected, rtol=5e-3 if name == "sliced" else 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "loss",
     [

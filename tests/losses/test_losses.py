@@ -73,6 +73,7 @@ def test_empty_mask_gives_zero_and_a_finite_gradient():
     assert jnp.isfinite(grad).all()
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 100), h=st.integers(1, 6), w=st.integers(1, 6), c=st.integers(1, 5))
 @settings(max_examples=20, deadline=None)
 def test_gram_is_symmetric_positive_and_invariant_to_pixel_order(seed, h, w, c):
@@ -126,6 +127,7 @@ def test_unknown_options_are_errors(call):
         call(jnp.ones((2, 3, 3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["nine_point", "squared"])
 def test_variation_of_a_flat_image_is_zero_with_a_finite_gradient(form):
     value, grad = jax.value_and_grad(total_variation)(jnp.full((4, 5, 3), 0.7), form=form)
@@ -152,6 +154,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_gradient_agrees_with_finite_differences(case):
     loss, shape = CASES[case]
@@ -160,6 +163,7 @@ def test_gradient_agrees_with_finite_differences(case):
         check_grads(lambda x: loss(jnp.asarray(x)), (x,), 1, modes=["rev"], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_eager_jit_vmap_and_batch_axes_agree(case):
     loss, shape = CASES[case]

@@ -34,12 +34,14 @@ def loss(x, y, mask=None):
 
 
 # With fewer positions than channels, the loss uses the other of two matrices.
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(6, 8, 5), (2, 3, 12), (1, 1, 4), (16, 16, 64)])
 def test_loss_is_the_distance_between_gaussians(random, shape):
     x, y = features(random, shape), features(random, shape[::1], shift=0.3)
     np.testing.assert_allclose(loss(x, y), oracle(x, y), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_directions_of_low_variance_are_included(random):
     # As in VGG19: the standard deviations span a factor of several hundred.
     scales = np.geomspace(1, 3e-3, 24)
@@ -51,6 +53,7 @@ def test_directions_of_low_variance_are_included(random):
     np.testing.assert_allclose(loss(x, y), oracle(x, y), rtol=0.05)
 
 
+@pytest.mark.slow
 def test_gradient_is_accurate_for_a_mean_far_above_the_deviation(random):
     # Flat parts of an image have features with a small deviation.
     x, y = 1e-3 * features(random, (8, 12, 6)), features(random, (8, 12, 6))
@@ -60,6 +63,7 @@ def test_gradient_is_accurate_for_a_mean_far_above_the_deviation(random):
     np.testing.assert_allclose(shifted_grad - mean_grad, grad, atol=0.02 * np.abs(grad).max())
 
 
+@pytest.mark.slow
 def test_loss_of_independent_channels_is_that_of_means_and_deviations(random):
     # Both channels are uncorrelated, with means 1 and 3, and deviation 1.
     x = jnp.asarray([[[0.0, 2]], [[2, 2]], [[0, 4]], [[2, 4]]])

@@ -39,6 +39,7 @@ def test_edge_first_is_edge_in_the_first_layer_and_zeros_in_others(random, first
     np.testing.assert_array_equal(out, conv3x3(x, kernel, bias, padding=same_as))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", [*MODES, "edge_first"])
 def test_gradients_agree_with_finite_differences(random, padding):
     with jax.enable_x64(True):
@@ -76,6 +77,7 @@ def test_gradient_inside_a_loop_uses_the_canonical_layout(random):
     assert all(label.startswith("b01f_01io->b01f") for label in labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", ["edge", "reflect"])
 def test_border_padding_adds_under_a_fifth_of_memory_and_flops(random, padding):
     x, kernel, bias = arrays(random, (64, 64, 64), (3, 3, 64, 64), (64,))

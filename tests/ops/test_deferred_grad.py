@@ -40,6 +40,7 @@ def x(random):
     return jnp.asarray(random.random((4, 6, 5)), jnp.float32)
 
 
+@pytest.mark.slow
 def test_values_and_gradients_equal_those_of_the_plain_function(x, targets):
     value, grads = jax.value_and_grad(partial(chain, deferred_grad), argnums=(0, 1))(x, targets)
     expected, expected_grads = jax.value_and_grad(partial(chain, plain), argnums=(0, 1))(x, targets)
@@ -47,6 +48,7 @@ def test_values_and_gradients_equal_those_of_the_plain_function(x, targets):
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), grads, expected_grads)
 
 
+@pytest.mark.slow
 def test_gradient_supports_jit_vmap_and_a_second_gradient(x, targets):
     grad = jax.grad(partial(chain, deferred_grad))
     pair = jnp.stack([x, 1 - x])
@@ -69,6 +71,7 @@ def temp_bytes(program, *arguments):
     return jax.jit(program).lower(*arguments).compile().memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.slow
 def test_loss_gradients_are_not_all_stored_at_once(params):
     layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
     image = jnp.full((256, 256, 3), 0.5)

@@ -23,6 +23,7 @@ def test_eigh_equals_numpy(random, transform):
     np.testing.assert_allclose((vectors * values[..., None, :]) @ vectors.mT, m, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradient_agrees_with_finite_differences(random):
     with jax.enable_x64(True):
         m = np.asarray(symmetric(random, 2, 4), np.float64)

@@ -14,6 +14,7 @@ from jaxstyle.ops.conv import conv3x3
 SHAPES = [(1, 8, 12), (1, 9, 7), (2, 5, 6), (1, 2, 1), (3, 4, 4), (2, 30, 33)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", ["zeros", "edge", "reflect"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_winograd_equals_the_direct_convolution_and_its_gradient(random, shape, padding):
@@ -32,6 +33,7 @@ def apply(function, *arrays):
     return function(*map(jnp.asarray, arrays))
 
 
+@pytest.mark.slow
 def test_winograd_is_twice_differentiable(random):
     with jax.enable_x64(True):
         x, kernel = (jnp.asarray(random.normal(size=s)) for s in ((1, 5, 4, 2), (3, 3, 2, 3)))
@@ -41,6 +43,7 @@ def test_winograd_is_twice_differentiable(random):
             check_grads(partial(apply, function), (maps, u), 2)
 
 
+@pytest.mark.slow
 def test_rounding_error_is_small_with_many_channels(random):
     x, kernel = arrays(random, (1, 32, 32, 256), (3, 3, 256, 256))
     expected = conv3x3(x, kernel, jnp.zeros(256))
