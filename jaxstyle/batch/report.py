@@ -20,7 +20,7 @@ from jaxstyle.io.atomic import write_bytes
 
 _THUMBNAIL_SIZE = 192
 _SHEET_COLUMNS, _SHEET_ROWS = 6, 8
-_CAPTION_LENGTH = 28
+_CAPTION_LENGTH = 30
 
 
 def write_report(
@@ -144,7 +144,9 @@ def _draw_sheet(folder: Path, outputs: Sequence[str], thumbnails: _Thumbnails) -
     for output in outputs:
         _, image = thumbnails.get(folder / output)
         image = image or Image.new("RGB", (_THUMBNAIL_SIZE, _THUMBNAIL_SIZE), "white")
-        caption = output.encode("ascii", "replace").decode()[-_CAPTION_LENGTH:]
+        caption = output.encode("ascii", "replace").decode()
+        if len(caption) > _CAPTION_LENGTH:
+            caption = f"...{caption[3 - _CAPTION_LENGTH :]}"
         cells.append((np.asarray(image, np.float32) / 255, caption))
     rows = [cells[i : i + _SHEET_COLUMNS] for i in range(0, len(cells), _SHEET_COLUMNS)]
     return draw_grid(rows)
