@@ -204,15 +204,16 @@ class StyleConfig:
     )
     average: float = _option(
         0.0,
-        "decay rate of the moving average of images that becomes the result; 0 returns the last "
-        "image (pyramid_adam already averages)",
+        "decay rate of a moving average of the images of all steps, which becomes the result; 0 "
+        "uses the last image (pyramid_adam already averages)",
         expert=True,
         low=0,
     )
     carry: Carry = _option(
         "detail",
-        "start of the next level: the enlarged result with fine detail of the content image "
-        "(detail), without it (picture), or without it but with Adam's moments (moments)",
+        "how a level starts: from the enlarged result plus fine detail of the content image "
+        "(detail), from the enlarged result alone (picture), or so and with Adam's moments "
+        "(moments)",
         expert=True,
     )
     clamp: bool = _option(True, "clip pixels to [0, 1] after every step", expert=True)

@@ -64,7 +64,7 @@ def on_signals(interrupt: Callable[[], None]) -> Iterator[None]:
 
 
 def release_memory() -> None:
-    """Return memory that the C library keeps after it was freed to the system.
+    """Give freed memory that the C library still holds back to the operating system.
 
     Loading weights and compiling leave over 100 MiB in fragments that a step cannot use. It
     takes a few milliseconds, and does nothing where the C library is not glibc.

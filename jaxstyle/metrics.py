@@ -21,7 +21,7 @@ MIN_SIDE = 48
 """Smallest side of an image, in pixels, that has a border and pixels inside it."""
 MEANINGS = {
     "content": "feature distance to the content image, position by position",
-    "structure": "change in which positions of the content image look alike",
+    "structure": "difference in self-similarity to the content image",
     "style": "distance of the feature distribution to the style image's",
     "color": "distance of the color distribution to the style image's",
     "grain": "strength of the finest detail, relative to the style image's (best: 1)",

@@ -115,8 +115,9 @@ def levels(shape: Sequence[float], config: StyleConfig) -> list[tuple[tuple[int,
     final_shape = fit_shape(shape, config.size)
     if min(final_shape) < smallest_side:
         raise ValueError(
-            f"`size` is {config.size} and the result {final_shape[1]}x{final_shape[0]}; its layers "
-            f"need both sides at least {smallest_side}. Raise `size` or choose shallower layers."
+            f"With `size` {config.size} the result would be {final_shape[1]}x{final_shape[0]}; its "
+            f"layers need both sides at least {smallest_side}. Raise `size` or choose shallower "
+            "layers."
         )
     shapes = [final_shape]
     while (edge := round(config.size / config.scale_factor ** len(shapes))) >= config.min_size:

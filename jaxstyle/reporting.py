@@ -169,7 +169,7 @@ class JsonReporter(Reporter):
 
 
 class _LogHandler(logging.Handler):
-    """Sends log records to a reporter, so that they do not tear its progress bar."""
+    """Sends log records to a reporter, so that they do not break the line of its progress bar."""
 
     def __init__(self, reporter: Reporter):
         super().__init__()

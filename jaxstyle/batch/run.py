@@ -158,7 +158,7 @@ class Batch:
     def _run_batch(
         self, inputs: list[JobInputs], group: Group
     ) -> Iterator[tuple[JobInputs, np.ndarray, Record]]:
-        """Yield the results; out of memory, run half as many at once."""
+        """Yield the results. If memory runs out, halve the batch size and try again."""
         size, minimum = group.batch, jax.local_device_count()
         while inputs and self._stop is None:
             try:
@@ -285,10 +285,13 @@ def describe_plan(groups: Sequence[Group], pending: PendingJobs, num_jobs: int) 
     num_pending = sum(len(group.jobs) for group in groups)
     programs = sum(len(group.plan) for group in groups)
     done_before = f", {done} done before" if done else ""
-    return (
-        f"{num_jobs} jobs{done_before}, {num_pending} to do in {len(groups)} shapes "
-        f"({programs} programs to compile)"
-    )
+    work = f"{num_pending} to do in {_count(len(groups), 'shape')}" if groups else "nothing to do"
+    compiling = f" ({_count(programs, 'program')} to compile)" if programs else ""
+    return f"{_count(num_jobs, 'job')}{done_before}, {work}{compiling}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def report_plan(

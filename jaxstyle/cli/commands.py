@@ -209,7 +209,9 @@ def batch(args: argparse.Namespace) -> int:
             raise ValueError("a job file names its styles; leave STYLES out.")
         jobs = read_job_file(source, defaults, args.name)
     elif args.styles is None:
-        raise ValueError("STYLES is missing; only a job file (.csv, .toml) does without.")
+        raise ValueError(
+            "STYLES is missing; give style images, or a job file (.csv, .toml) as CONTENTS."
+        )
     else:
         contents = find_images(args.contents, outside=options.output)
         styles = find_images(args.styles, outside=options.output)
@@ -251,7 +253,7 @@ def weights_verify(args: argparse.Namespace) -> int:
 def weights_convert(args: argparse.Namespace) -> int:
     """`jaxstyle weights convert SOURCE OUT`."""
     if args.source.resolve() == args.output.resolve():
-        raise ValueError(f"{args.output} is the source too; give it another name.")
+        raise ValueError(f"{args.output} is also the source file; give the output another name.")
     check_output(args.output)
     params = from_keras(args.source)
     normalization = "none"

@@ -28,12 +28,18 @@ def add_options(
     """
     if "preset" not in without:
         parser.add_argument(
-            "--preset", choices=PRESETS, default="default", help="options to start from"
+            "--preset",
+            choices=PRESETS,
+            default="default",
+            help="named set of options; other flags override it",
         )
     parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help="VGG19 to use instead of the embedded one"
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="VGG19 weights file to use instead of the built-in one",
     )
-    note = "Defaults are those of the preset `default`; other presets have their own."
+    note = "The defaults below apply without --preset. A preset changes some of them."
     basic = parser.add_argument_group("style transfer", None if "preset" in without else note)
     fields = [field for field in dataclasses.fields(StyleConfig) if field.name not in without]
     for field in fields:

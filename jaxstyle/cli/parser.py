@@ -103,7 +103,8 @@ def _add_batch_size(parser: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=positive,
         metavar="N",
-        help="images at once on a device (default: as memory allows; on a CPU 4 small ones)",
+        help="images to compute together on each device (default: as many as memory allows; on a "
+        "CPU 4 of up to 256x256 pixels, else 1)",
     )
 
 
@@ -143,7 +144,10 @@ def _add_preview(commands: Any) -> None:
     _add_styles(parser)
     _add_output(parser)
     parser.add_argument(
-        "--strength", type=float, default=1.0, help="of the style, from 0 to 1 (default: 1)"
+        "--strength",
+        type=float,
+        default=1.0,
+        help="strength of the style, from 0 to 1 (default: 1)",
     )
     # One pass uses few options, and none of those in which the presets differ.
     parser.set_defaults(preset="default")
@@ -203,14 +207,14 @@ def _add_score(commands: Any) -> None:
     parser = _add_command(commands, "score", "score a result on layers that its loss does not use")
     _add_content(parser)
     parser.add_argument("style", metavar="STYLE", type=Path, help="style image")
-    parser.add_argument("image", metavar="RESULT", type=Path, help="result of both")
+    parser.add_argument("image", metavar="RESULT", type=Path, help="image made from both")
     parser.add_argument(
         "--size",
         type=positive,
         metavar="N",
         help="long edge at which to compare (default: the result's own, at most 512)",
     )
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="VGG19 to use")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="VGG19 weights file to use")
     add_logging(parser)
 
 
@@ -225,8 +229,8 @@ def _add_layers(commands: Any) -> None:
         metavar="LAYER[=W],...",
         action="append",
         default=[],
-        help="style layers to compare; may be given several times (default: pairs from fine to "
-        "coarse, the papers' five, and the preset's)",
+        help="style layers to compare; may be given several times (default: pairs of neighboring "
+        "layers, the five of Gatys et al., and those of the preset)",
     )
     parser.add_argument(
         "--style-weights",
@@ -308,7 +312,7 @@ def _add_weights(commands: Any) -> None:
     verify.add_argument("file", type=Path, nargs="?", help="weights file (default: the one in use)")
     convert = _add_command(actions, "convert", "convert a Keras file (.h5, .weights.h5) of VGG19")
     convert.set_defaults(command="weights_convert")
-    convert.add_argument("source", metavar="SOURCE", type=Path, help="file of Keras")
+    convert.add_argument("source", metavar="SOURCE", type=Path, help="Keras weights file")
     convert.add_argument("output", metavar="OUT", type=Path, help="file to write, .h5")
     convert.add_argument("--dtype", choices=("float16", "float32"), default="float16")
     convert.add_argument(

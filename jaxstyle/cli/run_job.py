@@ -63,7 +63,7 @@ def check_outputs(options: ImageOptions, inputs: Inputs) -> None:
         if path is None or path == STDOUT:
             continue
         if path.resolve() in used:
-            raise ValueError(f"{path} is an input or another output too; give it another name.")
+            raise ValueError(f"{path} is also an input or another output; give it another name.")
         used.add(path.resolve())
     if report == STDOUT:
         raise ValueError("`--report` needs a file to write to, not stdout.")

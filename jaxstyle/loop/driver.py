@@ -24,8 +24,8 @@ from jaxstyle.objective import Targets, blend_weights, check_masks
 from jaxstyle.optimize import Info, State
 from jaxstyle.types import AnyArray, Params
 
-# A chunk is the steps between two calls of a callback: at most this many, in about this many
-# seconds. Each call costs a reallocation, which short chunks would pay too often.
+# A chunk has at most `_MAX_CHUNK` steps and takes about `_CHUNK_SECONDS`. Each call allocates its
+# memory again, so very short chunks are slow.
 _MAX_CHUNK = 32
 _CHUNK_SECONDS = 3.0
 

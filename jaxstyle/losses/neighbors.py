@@ -120,7 +120,7 @@ def transport_loss(
     weights, flat = positions(features, mask)
     distances = 1 - _cosines(unit_vectors(flat), unit_vectors(target))
     image_to_style = (weights[..., 0] * distances.min(axis=-1)).sum(axis=-1)
-    # Positions of less than half the largest weight are no neighbors: 2 is the largest distance.
+    # Positions with less than half the largest weight cannot be neighbors: 2 is the maximum.
     is_inside = weights > 0.5 * weights.max(axis=-2, keepdims=True)
     style_to_image = jnp.where(is_inside, distances, 2).min(axis=-2).mean(axis=-1)
     return jnp.maximum(image_to_style, style_to_image)

@@ -42,7 +42,8 @@ def conv3x3(
         result and leaves deep features as trained.
       first: whether this is the network's first layer.
       transformed: `winograd.transform(kernel)`. If given, the map is computed with Winograd's
-        algorithm. The gradient of the weights is then of first order, and that of `kernel`.
+        algorithm. The gradient for the weights can then be taken only once; it is returned for
+        `kernel`, not for `transformed`.
 
     Returns:
       The map `[*batch, h, w, d]`.

@@ -1,4 +1,4 @@
-"""Gradient ordering: the gradient of a side output waits for the main chain's gradient."""
+"""Gradients of losses that are computed only when backpropagation reaches their layer."""
 
 from collections.abc import Callable
 from functools import partial

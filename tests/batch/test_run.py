@@ -175,7 +175,7 @@ def test_second_run_does_nothing(folders, capsys):
     before = output_hashes(folders), (folders / "out" / "jobs.jsonl").read_bytes()
     assert main(argv(folders)) == 0
     assert (output_hashes(folders), (folders / "out" / "jobs.jsonl").read_bytes()) == before
-    assert "8 jobs, 8 done before, 0 to do" in capsys.readouterr().err
+    assert "8 jobs, 8 done before, nothing to do" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -100,12 +100,12 @@ MISTAKES = {
     "report that would overwrite the output": (
         [*STYLIZE, "--report", "o.png"],
         2,
-        "another output too",
+        "is also an input or another output",
     ),
     "output that would overwrite an input": (
         ["stylize", PHOTO, PAINTING, "-o", PHOTO],
         2,
-        "is an input",
+        "is also an input",
     ),
     "no layers": (["reconstruct", PHOTO, "-o", "o.png", "--layers", ""], 2, "`layers` is empty"),
     "report that is a device": (
