@@ -22,6 +22,7 @@ _HOMES = {
     "load_weights": "io.weights",
     "read_image": "io.images",
     "features": "vgg19",
+    "limit_filters": "vgg19",
     "normalize_weights": "vgg19",
     "LAYERS": "options",
     "content_loss": "losses",
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from jaxstyle.transfer import stylize_batch as stylize_batch
     from jaxstyle.transfer import synthesize_texture as synthesize_texture
     from jaxstyle.vgg19 import features as features
+    from jaxstyle.vgg19 import limit_filters as limit_filters
     from jaxstyle.vgg19 import normalize_weights as normalize_weights
 
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

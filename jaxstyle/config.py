@@ -34,6 +34,10 @@ Layers = Mapping[str, float] | Iterable[str] | Iterable[tuple[str, float]]
 """Layers or terms: a mapping from names to weights, names, or pairs of name and weight."""
 
 
+# Norm of the largest filter of conv4_1, in multiples of the median.
+_ADAIN_FILTER_LIMIT = 5.5
+
+
 class Weights(NamedTuple):
     """Coefficients of the terms of the loss: a pytree of numbers, which may be traced.
 
@@ -55,6 +59,7 @@ class LossSpec:
     """Static options of the loss: hashable, and part of the key of a compiled program.
 
     `content_layers` and `style_layers` are terms, such as `relu4_2` or `sliced:relu3_1`.
+    `conv` and `filter_limit` are applied to the weights before the loop, not by `total_loss`.
     """
 
     content_layers: tuple[str, ...]
@@ -68,6 +73,7 @@ class LossSpec:
     tv_form: TVForm
     laplacian: bool
     conv: WhichConv
+    filter_limit: float
 
 
 @dataclass(frozen=True)
@@ -258,6 +264,15 @@ class StyleConfig:
         expert=True,
     )
 
+    filter_limit: float = _option(
+        # A filter far above the others turns smooth regions into speckle.
+        6.0,
+        "largest norm of a filter of VGG19, in multiples of the median of its layer; 0 uses the "
+        "filters as stored",
+        expert=True,
+        low=0,
+    )
+
     def __post_init__(self):
         for name, losses in (("content_layers", ContentLoss), ("style_layers", StyleLoss)):
             pairs = _to_pairs(getattr(self, name))
@@ -278,6 +293,11 @@ class StyleConfig:
             raise ValueError(
                 f"`carry` is 'moments' and `optimizer` is {self.optimizer!r}; 'moments' needs the "
                 "optimizer 'adam'. Choose 'adam', or `carry` 'detail' or 'picture'."
+            )
+        if self.init == "adain" and 0 < self.filter_limit < _ADAIN_FILTER_LIMIT:
+            raise ValueError(
+                f"`filter_limit` is {self.filter_limit}; AdaIN needs 0 or at least "
+                f"{_ADAIN_FILTER_LIMIT}, because its decoder expects relu4_1 unchanged."
             )
         if self.average >= 1:
             raise ValueError(f"`average` is {self.average}; it must be below 1.")
@@ -307,6 +327,7 @@ class StyleConfig:
             tv_form=self.tv_form,
             laplacian=self.laplacian_weight > 0,
             conv=self.conv,
+            filter_limit=self.filter_limit,
         )
 
     @property

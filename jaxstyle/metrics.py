@@ -64,7 +64,8 @@ def score(
     """Compute all metrics of a result made from `content` and `style`.
 
     Args:
-      params: weights from `load_weights`.
+      params: weights, used as given. `jaxstyle score`, `jaxstyle layers` and the published
+        scores use `limit_filters(load_weights())`.
       content: content image, at the size of the result.
       style: style image, at the size at which its statistics were computed.
       image: result, RGB in [0, 1], with both sides at least `MIN_SIDE`.

@@ -23,6 +23,7 @@ from jaxstyle.objective import blend_weights
 from jaxstyle.options import check_option
 from jaxstyle.pyramid import fit_shape, resize, style_shapes
 from jaxstyle.types import AnyArray, Params
+from jaxstyle.vgg19 import limit_filters
 
 StyleImage = Float[AnyArray, "_hs _ws 3"]
 Styles = StyleImage | Sequence[StyleImage]
@@ -293,7 +294,8 @@ def preview(
       params: weights from `load_weights(decoder=True)`.
       content: content image, RGB in [0, 1]; resampled to a long edge of `config.size`.
       styles: one style image, or several of any sizes.
-      config: configuration, of which `size`, `blend`, `style_scale` and `color` are used.
+      config: configuration, of which `size`, `blend`, `style_scale`, `color` and
+        `filter_limit` are used.
       strength: 0 keeps the statistics of the content image, 1 takes those of the style.
 
     Returns:
@@ -319,6 +321,7 @@ def preview(
     static = {"init": "content", "color": config.color, "shape": shape}
     prepared, images, _ = prepare(jax.random.key(0), content, images, blend, None, 0.0, **static)
     sizes = style_shapes(images, shape, config)
+    params = limit_filters(params, config.filter_limit) if config.filter_limit else params
     image = apply_adain(params, prepared, images, blend, strength, shape=shape, sizes=sizes)
     if config.color == "luminance":
         return with_chroma(image, resize(jnp.asarray(content), shape))

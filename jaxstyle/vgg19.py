@@ -13,6 +13,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jaxstyle.ops import winograd
@@ -237,6 +239,57 @@ def transform_kernels(params: Params, layers: Sequence[str], conv: WhichConv = "
 
 # Takes only the kernels: a compiled program would also copy the weights that it does not change.
 _transform_all = jax.jit(partial(jax.tree.map, winograd.transform))
+
+
+def limit_filters(params: Params, limit: float = 6.0) -> dict[str, dict[str, Any]]:
+    """Scale filters down to at most `limit` times the median norm of their layer.
+
+    Normalizing to a mean activation of 1 gives a filter that rarely activates a very large norm
+    (in the embedded weights, filter 291 of conv4_2). Where it does activate, its gradient
+    inflates Adam's second moments, and its receptive field stays noisy for many steps. The next
+    layer's kernel is scaled up by the same factor, so no other feature map changes.
+
+    `stylize` and the other runs apply this themselves, with `StyleConfig.filter_limit`. All other
+    functions use the weights as given.
+
+    Args:
+      params: weights from `load_weights`, as JAX or NumPy arrays. Other leaves stay unchanged.
+      limit: largest norm of a filter, in multiples of its layer's median.
+
+    Returns:
+      The weights with the scaled filters, in float32 or higher precision.
+
+    Raises:
+      ValueError: If `limit` is not above 0.
+
+    Example:
+      >>> import jaxstyle
+      >>> params = jaxstyle.load_weights()
+      >>> limited = jaxstyle.limit_filters(params)
+      >>> biases = limited["conv4_2"]["bias"], params["conv4_2"]["bias"]
+      >>> [i for i, (new, old) in enumerate(zip(*biases)) if new != old]
+      [291]
+    """
+    if not limit > 0:
+        raise ValueError(f"`limit` is {limit}; it must be above 0.")
+    names = sorted(name for name in params if name.startswith("conv"))
+    is_traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(params))
+    # NumPy and JAX order the sums of a norm differently. NumPy also skips unchanged layers.
+    xp: Any = jnp if is_traced else np
+    limited = {name: dict(leaves) for name, leaves in params.items()}
+    previous = 1
+    for name in names:
+        kernel, bias = (params[name][leaf] for leaf in ("kernel", "bias"))
+        dtype = np.promote_types(kernel.dtype, np.float32)
+        to_array = jnp.asarray if isinstance(kernel, jax.Array) else np.asarray
+        kernel, bias = (xp.asarray(leaf).astype(dtype) for leaf in (kernel, bias))
+        norms = xp.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), axis=0)
+        scale = xp.minimum(1, limit * xp.median(norms) / xp.maximum(norms, 1e-30))
+        if is_traced or np.any(previous != 1) or np.any(scale != 1):
+            kernel = kernel / xp.reshape(previous, (-1, 1)) * scale
+            limited[name] = {"kernel": to_array(kernel), "bias": to_array(bias * scale)}
+        previous = scale
+    return limited
 
 
 def normalize_weights(

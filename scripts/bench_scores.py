@@ -45,7 +45,7 @@ def main():
     parser.add_argument("-o", "--output", type=Path, help="write the scores of all pairs as JSON")
     args = parser.parse_args()
     params, rows = jaxstyle.load_weights(), []
-    score = jax.jit(metrics.score)
+    score, limited = jax.jit(metrics.score), jaxstyle.limit_filters(params)
     sized = [replace(PRESETS[name], size=args.size) for name in ("default", *args.presets)]
     work = pyramid.work(pyramid.levels((1, 1), sized[0]))
     print("| preset | content weight | content | structure | style | color |")
@@ -60,7 +60,7 @@ def main():
                 for style_path in sorted(args.styles.iterdir()):
                     style = jaxstyle.read_image(style_path, args.size)
                     image = jaxstyle.stylize(params, content, style, equal).image
-                    scores = [float(value) for value in score(params, content, style, image)]
+                    scores = [float(value) for value in score(limited, content, style, image)]
                     pair_scores.append(dict(zip(metrics.Scores._fields, scores, strict=True)))
             rows.append({"preset": name, "content_weight": weight, "scores": pair_scores})
             mean = {k: np.mean([row[k] for row in pair_scores]) for k in metrics.Scores._fields}

@@ -34,7 +34,7 @@ def paint_with_torch(output, size, steps):
     import torch_reference
 
     config = StyleConfig(
-        size=size, steps=steps, style_layers=dict.fromkeys(GATYS_STYLE_LAYERS, 1.0)
+        size=size, steps=steps, style_layers=dict.fromkeys(GATYS_STYLE_LAYERS, 1.0), filter_limit=0
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     content, style = (

@@ -69,6 +69,10 @@ def test_classic_follows_gatys_2016():
             {"style_layers": ("slice:relu1_1",)},
             "`style_layers` has the loss 'slice' in 'slice:relu1_1'; it must be",
         ),
+        (
+            {"filter_limit": 3, "init": "adain"},
+            "`filter_limit` is 3.0; AdaIN needs 0 or at least 5.5",
+        ),
         ({"content_layers": ("gram:relu1_1",)}, "must be one of features, self_similarity"),
     ],
 )

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from conftest import SHORT_STEP, assert_same_picture
 
-from jaxstyle import PRESETS, StyleConfig, reconstruct, stylize, synthesize_texture
+from jaxstyle import (
+    PRESETS,
+    StyleConfig,
+    limit_filters,
+    reconstruct,
+    stylize,
+    synthesize_texture,
+)
 from jaxstyle.color import luminance
 from jaxstyle.loop.programs import build_targets, run_steps
 from jaxstyle.transfer import reconstruction_config, texture_config
@@ -313,3 +320,11 @@ def test_reconstruction_and_texture_drop_the_matting_laplacian():
     config = reconstruction_config(PRESETS["photographic"], ("relu2_1",))
     assert not config.spec.laplacian
     assert not texture_config(PRESETS["photographic"]).spec.laplacian
+
+
+def test_filters_are_limited_by_a_field_of_the_config(params, content, style):
+    config = dataclasses.replace(CONFIG, size=32, min_size=32, steps=(1,), content_layers="conv4_2")
+    stored = dataclasses.replace(config, filter_limit=0)
+    loss = lambda params, config: stylize(params, content, style, config).trace.loss
+    np.testing.assert_array_equal(loss(params, config), loss(limit_filters(params), stored))
+    assert loss(params, config) != loss(params, stored)

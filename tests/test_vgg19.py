@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import GOLDEN, IMAGES
 
-from jaxstyle import LAYERS, features, load_weights, normalize_weights, read_image
+from jaxstyle import LAYERS, features, limit_filters, normalize_weights, read_image
 from jaxstyle.options import BLOCKS, min_side
 from jaxstyle.vgg19 import PARAM_SHAPES, transform_kernels
 
@@ -29,9 +29,8 @@ def test_weights_have_the_documented_tree(params):
 
 
 @pytest.mark.slow
-def test_features_match_pytorch_within_float16_weight_precision():
+def test_features_match_pytorch_within_float16_weight_precision(params):
     # The golden values come from float32 weights. float16 has 11 bits: relative error 5e-4.
-    params = load_weights(limit=np.inf)
     golden = np.load(GOLDEN / "features.npz")
     maps = features(params, read_image(IMAGES / "chelsea.jpg", 96), CONVS)
     for name, values in maps.items():
@@ -222,3 +221,38 @@ def test_normalized_weights_compute_the_same_up_to_channel_scales(params, conten
     before = features(params, content, ("relu5_1",))["relu5_1"]
     after = features(normalize_weights(params, images), content, ("relu5_1",))["relu5_1"]
     assert relative_error(after * scale, np.asarray(before)) < 1e-4
+
+
+def test_filters_that_rarely_activate_are_scaled_down(params, content):
+    norms = lambda leaves: np.linalg.norm(
+        np.reshape(leaves["kernel"], (-1, len(leaves["bias"]))), axis=0
+    )
+    stored, params = params, limit_filters(params)
+    outlying = norms(stored["conv4_2"]) > 6 * np.median(norms(stored["conv4_2"]))
+    assert np.flatnonzero(outlying).tolist() == [291]
+    maps = [features(weights, content, ("conv4_2", "relu4_4")) for weights in (params, stored)]
+    ratio = float(params["conv4_2"]["bias"][291] / stored["conv4_2"]["bias"][291])
+    assert 0.1 < ratio < 0.2
+    # Only this map changes, by one factor; the maps of later layers stay equal.
+    expected = np.where(outlying, ratio, 1) * np.asarray(maps[1]["conv4_2"])
+    np.testing.assert_allclose(maps[0]["conv4_2"], expected, rtol=1e-3, atol=1e-3)
+    unlimited = norms(stored["conv4_4"]) <= 6 * np.median(norms(stored["conv4_4"]))
+    actual, expected = (np.asarray(m["relu4_4"])[..., unlimited] for m in maps)
+    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_limited_weights_are_the_same_in_numpy_in_jax_and_under_jit(params):
+    as_numpy = jax.tree.map(np.asarray, params)
+    results = limit_filters(params), limit_filters(as_numpy), jax.jit(limit_filters)(params)
+    assert isinstance(results[0]["conv4_2"]["kernel"], jax.Array)
+    assert isinstance(results[1]["conv4_2"]["kernel"], np.ndarray)
+    for name in ("conv1_1", "conv4_2", "conv4_3"):
+        for result in results[1:]:
+            for leaf in ("kernel", "bias"):
+                np.testing.assert_allclose(result[name][leaf], results[0][name][leaf], rtol=1e-5)
+    assert limit_filters(params)["conv1_1"]["kernel"] is params["conv1_1"]["kernel"]
+
+
+def test_limit_of_zero_is_an_error(params):
+    with pytest.raises(ValueError, match="`limit` is 0; it must be above 0"):
+        limit_filters(params, 0)

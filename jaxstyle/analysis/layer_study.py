@@ -17,6 +17,7 @@ from jaxstyle.loop.style_cache import StyleCache
 from jaxstyle.metrics import Scores, score
 from jaxstyle.presets import GATYS_STYLE_LAYERS
 from jaxstyle.types import AnyArray, Params
+from jaxstyle.vgg19 import limit_filters
 
 CONTENT_LAYERS = ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_2")
 """Content layers to reconstruct from: those of Gatys et al. (2016), figure 1."""
@@ -132,6 +133,7 @@ def render_panels(
     batch_size = min(batch_size, len(panels))
     configs = share_program([panel.config for panel in panels])
     style_cache, score_image = StyleCache(), jax.jit(score)
+    scored_params = limit_filters(params)
     for begin in range(0, len(panels), batch_size):
         indices = list(range(begin, min(begin + batch_size, len(panels))))
         padded = [*indices, *[indices[-1]] * (batch_size - len(indices))]
@@ -144,7 +146,7 @@ def render_panels(
             scores = None
             if panels[i].scored and np.asarray(result.trace.finite)[i - begin, -1]:
                 resized = jax.image.resize(content, image.shape, "cubic")
-                scores = score_image(params, resized, style, image)
+                scores = score_image(scored_params, resized, style, image)
             yield image, scores
 
 

@@ -34,6 +34,7 @@ from jaxstyle.io.inputs import check_proportions, read_style
 from jaxstyle.io.provenance import metadata
 from jaxstyle.reporting import Reporter
 from jaxstyle.types import Params
+from jaxstyle.vgg19 import limit_filters
 
 _SCORE_SIZE = 512
 """Default limit of the long edge at which results are scored."""
@@ -248,7 +249,7 @@ def score(options: ScoreOptions) -> ExitCode:
     check_proportions(options.image, image.shape, (height, width))
     style = images.read_image(options.style, size, enlarge=False)
     with options.reporter() as reporter:
-        params = RunContext.load(options).params
+        params = limit_filters(RunContext.load(options).params)
         image = images.resize(image, (height, width))
         scores = jax.jit(metrics.score)(params, content, style, image)
         for name, value in scores._asdict().items():

@@ -65,16 +65,13 @@ def _embedded_path(name: str) -> Path:
 
 
 def load_weights(
-    path: str | os.PathLike[str] | None = None, *, decoder: bool = False, limit: float = 6.0
+    path: str | os.PathLike[str] | None = None, *, decoder: bool = False
 ) -> dict[str, dict[str, Any]]:
-    """Load the VGG19 weights as float32.
+    """Load the VGG19 weights as float32, as stored; see also `limit_filters`.
 
     Args:
       path: a weights file of jaxstyle; by default `$JAXSTYLE_WEIGHTS` or the embedded file.
-      decoder: add the AdaIN decoder under the key `"decoder"`. It requires a `limit` of at
-        least 5.5.
-      limit: largest norm of a filter, in multiples of its layer's median; see `limit_filters`.
-        Infinity returns the stored weights.
+      decoder: add the AdaIN decoder under the key `"decoder"`.
 
     Returns:
       `{"conv1_1": {"kernel": ..., "bias": ...}, ..., "color": {...}}`; kernels are HWIO.
@@ -93,7 +90,7 @@ def load_weights(
     """
     path = weights_path(path)
     arrays, attributes = read_weights(path)
-    params: dict[str, Any] = jax.tree.map(_float32, limit_filters(arrays, limit))
+    params: dict[str, Any] = jax.tree.map(_float32, arrays)
     if decoder:
         if not attributes.get("source_sha256", "").startswith(_ENCODER_SHA256):
             raise WeightsError(
@@ -103,30 +100,6 @@ def load_weights(
         arrays, _ = read_weights(_embedded_path("adain_decoder.h5"), DECODER_SHAPES)
         params["decoder"] = jax.tree.map(_float32, arrays)
     return params
-
-
-def limit_filters(params: Arrays, limit: float) -> dict[str, dict[str, np.ndarray]]:
-    """Scale filters down to at most `limit` times the median norm of their layer.
-
-    Normalizing to a mean activation of 1 gives a filter that rarely activates a very large norm
-    (in the embedded weights, filter 291 of conv4_2). Where it does activate, its gradient
-    inflates Adam's second moments, and its receptive field stays noisy for many steps. The next
-    layer's kernel is scaled up by the same factor, so no other feature map changes.
-
-    Args:
-      params: VGG19 weights, as in `load_weights`.
-      limit: largest norm of a filter, in multiples of its layer's median.
-    """
-    limited = {name: dict(leaves) for name, leaves in params.items()}
-    convs = [name for name in limited if name.startswith("conv")]
-    scale = np.ones(3, np.float32)
-    for name in sorted(convs):
-        kernel = np.asarray(params[name]["kernel"], np.float32)
-        norms = np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), axis=0)
-        kernel = kernel / scale[:, None]
-        scale = np.minimum(1, limit * np.median(norms) / np.maximum(norms, 1e-30))
-        limited[name] = {"kernel": kernel * scale, "bias": params[name]["bias"] * scale}
-    return limited
 
 
 def _float32(leaf: np.ndarray) -> jax.Array:

@@ -20,7 +20,7 @@ from jaxstyle.objective import StyleStatistics, Targets, total_loss
 from jaxstyle.optimize import Info, State, averaged, init, make_optimizer, run
 from jaxstyle.options import ColorMode, layers_of
 from jaxstyle.types import AnyArray, Params
-from jaxstyle.vgg19 import transform_kernels
+from jaxstyle.vgg19 import limit_filters, transform_kernels
 
 
 class Hyperparams(NamedTuple):
@@ -51,7 +51,9 @@ class Hyperparams(NamedTuple):
 
 
 def transform_weights(params: Params, *, spec: LossSpec) -> Params:
-    """Return the weights in the form that is fastest in the loop."""
+    """Return the weights for the loop: filters limited, and kernels in the fastest form."""
+    if spec.filter_limit:
+        params = limit_filters(params, spec.filter_limit)
     if spec.dtype != "float32":
         return params
     layers = layers_of(spec.content_layers + spec.style_layers)
