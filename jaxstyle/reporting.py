@@ -23,7 +23,7 @@ class Reporter:
 
     def __init__(self):
         self._began = time.monotonic()
-        self._items = self._items_before = self._items_done = 0
+        self._items = self._items_done = self._items_made = 0
         self._work = self._total = 0.0
 
     def plan(
@@ -39,7 +39,7 @@ class Reporter:
           fields: further fields of the JSON event.
         """
         self._began = time.monotonic()
-        self._items, self._items_before, self._items_done = items, done, done
+        self._items, self._items_done, self._items_made = items, done, 0
         self._total = total
 
     def progress(self, work: float, text: str = "", **fields: Any) -> None:
@@ -49,6 +49,7 @@ class Reporter:
     def item(self, text: str, *, failed: bool = False, **fields: Any) -> None:
         """Report that an image is finished, or has failed."""
         self._items_done += 1
+        self._items_made += not failed
 
     def note(self, text: str) -> None:
         """Report a message for the user."""
@@ -69,8 +70,8 @@ class Reporter:
     def _pace(self) -> str:
         """Return the number of images per minute, and the time left."""
         seconds = time.monotonic() - self._began
-        new = self._items_done - self._items_before
-        parts = [f"{60 * new / seconds:.1f} images/min"] if new and seconds > 0 else []
+        made = self._items_made
+        parts = [f"{60 * made / seconds:.1f} images/min"] if made and seconds > 0 else []
         if self._fraction():
             parts.append(f"{_clock(seconds * (1 / self._fraction() - 1))} left")
         return ", ".join(parts)

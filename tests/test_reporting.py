@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import sys
+import time
 
 import pytest
 from rich.console import Console
@@ -247,3 +248,14 @@ def test_logger_is_disconnected_after_an_exception():
     with pytest.raises(RuntimeError, match="stop"):
         fail()
     assert (logger.handlers, logger.level) == (handlers, level)
+
+
+def test_failures_do_not_count_in_the_pace():
+    reporter = Reporter()
+    reporter.plan(10.0, items=10, done=2)
+    reporter._began = time.monotonic() - 60
+    for _ in range(5):
+        reporter.item("broken", failed=True)
+    assert reporter._pace() == ""
+    reporter.item("good")
+    assert reporter._pace().startswith("1.0 images/min")

@@ -6,7 +6,7 @@ import glob
 import io
 import os
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -81,7 +81,7 @@ class Defaults:
         return dataclasses.replace(PRESETS[preset or self.preset], **{**self.flags, **fields})
 
 
-def find_images(source: str, *, outside: Path | None = None) -> list[Path]:
+def find_images(source: str, *, results: Collection[str] = ()) -> list[Path]:
     """Return the image files of a folder, a glob or a path, sorted.
 
     Subfolders are searched only by a glob with `**`. Hidden files and contact sheets are left
@@ -89,7 +89,7 @@ def find_images(source: str, *, outside: Path | None = None) -> list[Path]:
 
     Args:
       source: path of a folder or a file, or a glob.
-      outside: output folder; files in it are left out because they are results.
+      results: resolved paths of files to leave out, because they are results of this batch.
 
     Raises:
       ImageReadError: `source` does not exist or contains no images.
@@ -110,12 +110,7 @@ def find_images(source: str, *, outside: Path | None = None) -> list[Path]:
         return [path]
     else:
         raise ImageReadError(f"{source} does not exist.")
-    excluded = outside.resolve() if outside is not None else None
-    # Only folders are resolved: the image itself may be a link, even a broken one.
-    folders = {p.parent: p.parent.resolve() for p in candidates}
-    images = [
-        p for p in candidates if excluded not in (folders[p.parent], *folders[p.parent].parents)
-    ]
+    images = [p for p in candidates if os.path.realpath(p) not in results]
     if not images and candidates:
         raise ImageReadError(f"{source} contains only results of this batch; name other images.")
     if not images:

@@ -2,6 +2,7 @@
 
 A job is complete once its output is fsynced and recorded in `jobs.jsonl`. A process may be
 killed at any moment: the line is appended after the output, and an incomplete line is ignored.
+The file may be damaged or written by others: lines that are not records are ignored.
 """
 
 import contextlib
@@ -10,9 +11,10 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -24,6 +26,9 @@ from jaxstyle.io.provenance import FileId, InputIds
 
 Record = dict[str, Any]
 """Outcome of a job: one line of the ledger."""
+
+
+_LEDGER = re.compile(r"jobs(\.\d+-of-\d+)?\.jsonl")
 
 
 @dataclass(frozen=True)
@@ -94,21 +99,46 @@ class Ledger:
         """Return the records of all shards by output, in the order of each file."""
         records: dict[str, list[Record]] = {}
         for path in sorted(self._folder.glob("jobs*.jsonl")):
-            for line in path.read_bytes().splitlines():
-                # A killed process can leave an incomplete line.
-                with contextlib.suppress(ValueError, KeyError, TypeError):
-                    record = json.loads(line)
+            if not _LEDGER.fullmatch(path.name) or not path.is_file():
+                continue
+            # A file that cannot be read has no finished jobs.
+            with contextlib.suppress(OSError):
+                for record in _parse_lines(path.read_bytes()):
                     records.setdefault(record["output"], []).append(record)
         return records
 
-    def append(self, record: Record) -> None:
-        """Append a record and fsync it.
+    def outputs(self) -> set[str]:
+        """Return the resolved paths of all outputs that the records name."""
+        return {
+            os.path.realpath(self._folder / output)
+            for output in self.read()
+            if is_inside(output) and "\0" not in output
+        }
+
+    def announce(self, outputs: Iterable[str]) -> None:
+        """Record outputs before they are written, unless they have a record.
+
+        Where results lie among the inputs, a result whose process was killed before it was
+        recorded could not be told from an input otherwise.
 
         Raises:
           WriteError: the file cannot be written.
         """
-        line = json.dumps(record).encode() + b"\n"
+        known = self.read()
+        self.append(*({"output": o, "status": "started"} for o in outputs if o not in known))
+
+    def append(self, *records: Record) -> None:
+        """Append records and fsync them.
+
+        Raises:
+          WriteError: the file cannot be written.
+        """
+        line = b"".join(json.dumps(record).encode() + b"\n" for record in records)
+        if not records:
+            return
         try:
+            if self._path.exists() and not self._path.is_file():
+                raise WriteError(f"cannot write {self._path}: it is not a regular file; remove it.")
             with self._path.open("ab+") as file:
                 if file.seek(0, os.SEEK_END):
                     file.seek(-1, os.SEEK_END)
@@ -122,6 +152,41 @@ class Ledger:
             raise WriteError(f"cannot write {self._path}: {error.strerror or error}.") from error
 
 
+def _parse_lines(data: bytes) -> Iterator[Record]:
+    for line in data.splitlines():
+        # A killed process can leave an incomplete line; deep nesting exhausts the parser's stack.
+        with contextlib.suppress(ValueError, RecursionError):
+            record = json.loads(line)
+            if isinstance(record, dict) and isinstance(record.get("output"), str):
+                yield record
+
+
+def is_inside(output: str) -> bool:
+    """Return whether a path is relative and has no `..`, so that it stays in its folder.
+
+    Example:
+      >>> from jaxstyle.batch.ledger import is_inside
+      >>> is_inside("a/b.png"), is_inside("../b.png")
+      (True, False)
+    """
+    path = PurePosixPath(output.replace(os.sep, "/"))
+    return bool(path.name) and not path.is_absolute() and ".." not in path.parts
+
+
+def _is_complete(record: Record) -> bool:
+    """Return whether a record has everything that the report shows of a finished job."""
+    terms, curve = record.get("terms"), record.get("curve")
+    if not isinstance(terms, dict) or not isinstance(curve, list) or not curve:
+        return False
+    fields = (record.get(name) for name in ("width", "height", "steps", "seconds", "loss"))
+    return all(map(_is_number, (*fields, *terms.values(), *curve)))
+
+
+def _is_number(value: Any) -> bool:
+    # Python's integers may be larger than any float; NaN compares as false.
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
+
+
 def is_done(record: Record, job: str, folder: Path) -> bool:
     """Return whether a job is complete: its record says so and its output is unchanged.
 
@@ -130,7 +195,7 @@ def is_done(record: Record, job: str, folder: Path) -> bool:
       job: hash of the job, from `job_hash`.
       folder: output folder.
     """
-    if record.get("status") != "done" or record.get("job") != job:
+    if record.get("status") != "done" or record.get("job") != job or not _is_complete(record):
         return False
     try:
         return file_sha256(folder / record["output"]) == record.get("output_sha256")
@@ -141,8 +206,6 @@ def is_done(record: Record, job: str, folder: Path) -> bool:
 @contextlib.contextmanager
 def lock_output(folder: Path, shard: Shard) -> Iterator[None]:
     """Create the output folder and lock a shard of it.
-
-    Unfinished files of killed processes are removed if there is only one shard.
 
     Raises:
       WriteError: another process holds the shard or uses another number of shards, or the
@@ -167,10 +230,6 @@ def lock_output(folder: Path, shard: Shard) -> Iterator[None]:
     except OSError as error:
         raise WriteError(f"cannot write to {folder}: {error.strerror or error}.") from error
     try:
-        if shard.count == 1:
-            # No other process holds a lock, so these files are left from killed processes.
-            for path in folder.rglob(".*.partial"):
-                path.unlink(missing_ok=True)
         yield
     finally:
         lock.release()

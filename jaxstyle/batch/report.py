@@ -16,7 +16,7 @@ from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.ledger import Record, Shard
 from jaxstyle.errors import JaxstyleError
 from jaxstyle.io import images
-from jaxstyle.io.atomic import write_bytes
+from jaxstyle.io.atomic import remove_partials, write_bytes
 
 _THUMBNAIL_SIZE = 192
 _SHEET_COLUMNS, _SHEET_ROWS = 6, 8
@@ -38,14 +38,17 @@ def write_report(
     pairs = [(job, by_output[job.output]) for job in jobs if job.output in by_output]
     thumbnails = _Thumbnails()
     page = _render_page(folder, pairs, thumbnails)
-    write_bytes(folder / f"report{part}.html", page.encode("utf-8", "backslashreplace"))
     outputs = [record["output"] for _, record in pairs if record["status"] == "done"]
     size = _SHEET_COLUMNS * _SHEET_ROWS
-    for number, begin in enumerate(range(0, len(outputs), size), start=1):
+    begins = range(0, len(outputs), size)
+    report = folder / f"report{part}.html"
+    numbers = [f"_{n}" for n in range(1, len(begins) + 1)] if len(begins) > 1 else [""]
+    sheets = [folder / f"contact_sheet{part}{number}.jpg" for number in numbers]
+    remove_partials([report, *sheets])
+    write_bytes(report, page.encode("utf-8", "backslashreplace"))
+    for path, begin in zip(sheets, begins, strict=False):
         sheet = _draw_sheet(folder, outputs[begin : begin + size], thumbnails)
-        suffix = f"_{number}" if len(outputs) > size else ""
-        data = images.encode_image(sheet, "JPEG")
-        write_bytes(folder / f"contact_sheet{part}{suffix}.jpg", data)
+        write_bytes(path, images.encode_image(sheet, "JPEG"))
 
 
 class _Thumbnails:
@@ -58,7 +61,10 @@ class _Thumbnails:
         if path not in self._images:
             try:
                 image = images.read_thumbnail(path, _THUMBNAIL_SIZE)
-            except (JaxstyleError, OSError):
+            except (JaxstyleError, OSError, MemoryError):
+                image = None
+            # A very thin image has no pixel left at this size.
+            if image is not None and not min(image.size):
                 image = None
             self._images[path] = len(self._images), image
         return self._images[path]

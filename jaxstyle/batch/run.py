@@ -7,6 +7,7 @@ next run continues with the jobs that are missing.
 
 import errno
 import hashlib
+import os
 import threading
 import time
 from collections import deque
@@ -34,7 +35,7 @@ from jaxstyle.errors import (
 )
 from jaxstyle.host import on_signals, release_memory
 from jaxstyle.io import images
-from jaxstyle.io.atomic import write_bytes
+from jaxstyle.io.atomic import remove_partials, write_bytes
 from jaxstyle.io.provenance import FileId, metadata, provenance
 from jaxstyle.loop.driver import Progress, Result, TransferInputs, run_transfer
 from jaxstyle.loop.style_cache import StyleCache
@@ -97,6 +98,7 @@ class Batch:
             self._pending = scan_jobs(
                 self.jobs, self._folder, self._weights, self._ledger, overwrite=self._overwrite
             )
+            self._prepare_folder()
             groups = size_batches(self._pending.groups, self._params, self._batch_size)
             text = describe_plan(groups, self._pending, len(self.jobs))
             report_plan(self._reporter, groups, self._pending, len(self.jobs), text)
@@ -116,6 +118,16 @@ class Batch:
             return self._stop
         failed = any(record is None or record["status"] != "done" for record in self.records)
         return ExitCode.SOME_JOBS_FAILED if failed else ExitCode.OK
+
+    def _prepare_folder(self) -> None:
+        """Remove partial files of killed processes; announce results among the inputs."""
+        remove_partials(self._folder / job.output for job in self.jobs)
+        folder = Path(os.path.realpath(self._folder))
+        inputs = (path for job in self.jobs for paths in job.inputs.values() for path in paths)
+        folders = {Path(os.path.realpath(parent)) for parent in {path.parent for path in inputs}}
+        if any(path.is_relative_to(folder) for path in folders):
+            pending = (i for group in self._pending.groups for i in group.jobs)
+            self._ledger.announce(self.jobs[i].output for i in pending)
 
     def _run_group(
         self, group: Group, readers: ThreadPoolExecutor, writers: ThreadPoolExecutor
@@ -325,8 +337,13 @@ def _summarize(result: Result, i: int, seconds: float) -> Record:
         "steps": len(loss),
         "loss": float(loss[-1]),
         "terms": {name: float(values[i, -1]) for name, values in result.trace.terms.items()},
-        "curve": [float(f"{x:.4g}") for x in loss[:: max(1, len(loss) // _CURVE_POINTS)]],
+        "curve": [float(f"{x:.4g}") for x in loss[_curve_steps(len(loss))]],
     }
+
+
+def _curve_steps(count: int) -> np.ndarray:
+    """Return the steps that a record keeps of the loss, with the first and the last."""
+    return np.linspace(0, count - 1, min(count, _CURVE_POINTS)).round().astype(int)
 
 
 def _all_devices() -> NamedSharding | None:

@@ -16,6 +16,7 @@ from jaxstyle.analysis.cost import (
     time_pixel_step,
 )
 from jaxstyle.batch.jobs import Defaults, check_jobs, find_images, pair_jobs, read_job_file
+from jaxstyle.batch.ledger import Ledger, Shard
 from jaxstyle.cli import layers as studies
 from jaxstyle.cli.batch import BatchOptions, run_batch
 from jaxstyle.cli.context import Options, RunContext
@@ -213,8 +214,9 @@ def batch(args: argparse.Namespace) -> int:
             "STYLES is missing; give style images, or a job file (.csv, .toml) as CONTENTS."
         )
     else:
-        contents = find_images(args.contents, outside=options.output)
-        styles = find_images(args.styles, outside=options.output)
+        results = Ledger(options.output, Shard()).outputs()
+        contents = find_images(args.contents, results=results)
+        styles = find_images(args.styles, results=results)
         jobs = pair_jobs(contents, styles, defaults, pairing=args.pair, template=args.name)
     check_jobs(jobs, options.output)
     return run_batch(options, jobs)

@@ -3,10 +3,14 @@
 import contextlib
 import hashlib
 import os
+import re
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from jaxstyle.errors import WriteError
+
+_PARTIAL = re.compile(r"(\.jaxstyle-[0-9a-f]{16}-)\d+-\d+\.partial")
 
 
 def check_output(path: Path) -> None:
@@ -35,7 +39,8 @@ def write_bytes(path: Path, data: bytes, *, parents: bool = False) -> None:
     Raises:
       WriteError: the file cannot be written, e.g. because the disk is full.
     """
-    temporary = path.with_name(f".{os.getpid()}-{threading.get_ident()}.partial")
+    owner = f"{os.getpid()}-{threading.get_ident()}"
+    temporary = path.with_name(f"{_partial_prefix(path)}{owner}.partial")
     try:
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +54,31 @@ def write_bytes(path: Path, data: bytes, *, parents: bool = False) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def remove_partials(paths: Iterable[Path]) -> None:
+    """Remove the temporary files that killed processes left when they wrote `paths`.
+
+    No other file is removed. No other process may be writing to `paths`.
+
+    Args:
+      paths: files that `write_bytes` writes.
+    """
+    prefixes: dict[Path, set[str]] = {}
+    for path in paths:
+        prefixes.setdefault(path.parent, set()).add(_partial_prefix(path))
+    for folder, expected in prefixes.items():
+        with contextlib.suppress(OSError):
+            for file in folder.iterdir():
+                match = _PARTIAL.fullmatch(file.name)
+                if match and match[1] in expected:
+                    file.unlink(missing_ok=True)
+
+
+def _partial_prefix(path: Path) -> str:
+    """Return the start of the names of a file's temporary files, of a length of its own."""
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()
+    return f".jaxstyle-{digest[:16]}-"
 
 
 def file_sha256(path: Path) -> str:

@@ -105,10 +105,54 @@ def test_incomplete_line_is_ignored_and_does_not_damage_the_next(tmp_path):
     assert set(ledger.read()) == {"a.png", "c.png"}
 
 
-@pytest.mark.parametrize("junk", [b"null\n", b"[]\n", b'"x"\n', b"{}\n", b"\xff\xfe\n"])
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"null\n",
+        b"[]\n",
+        b'"x"\n',
+        b"{}\n",
+        b"\xff\xfe\n",
+        b'{"output": 3}\n',
+        b'{"output": ["a.png"]}\n',
+        b"[" * 200_000,
+        b'{"a":' * 200_000,
+        b'{"output": ' + b"9" * 10_000 + b"}",
+        b"\0" * 1000,
+    ],
+    ids=range(11),
+)
 def test_lines_that_are_not_records_are_ignored(tmp_path, junk):
     (tmp_path / "jobs.jsonl").write_bytes(junk)
     assert Ledger(tmp_path, Shard()).read() == {}
+
+
+def test_only_ledger_files_are_read(tmp_path):
+    line = b'{"output": "a.png"}\n'
+    for name in ("jobs-old.jsonl", "jobs.1-of-x.jsonl"):
+        (tmp_path / name).write_bytes(line)
+    (tmp_path / "jobs.1-of-2.jsonl").mkdir()
+    os.mkfifo(tmp_path / "jobs.jsonl")
+    assert Ledger(tmp_path, Shard()).read() == {}
+    with pytest.raises(WriteError, match="not a regular file"):
+        Ledger(tmp_path, Shard()).append({"output": "a.png"})
+
+
+def test_outputs_outside_the_folder_are_not_results(tmp_path):
+    ledger = Ledger(tmp_path, Shard())
+    ledger.append(*({"output": o} for o in ("a.png", "../b.png", "/c.png", "", "d\0.png")))
+    assert ledger.outputs() == {os.path.realpath(tmp_path / "a.png")}
+
+
+def test_announced_outputs_are_listed_once(tmp_path):
+    ledger = Ledger(tmp_path, Shard())
+    ledger.append({"output": "a.png", "status": "done"})
+    ledger.announce(["a.png", "b.png"])
+    ledger.announce(["a.png", "b.png"])
+    assert {name: len(records) for name, records in ledger.read().items()} == {
+        "a.png": 1,
+        "b.png": 1,
+    }
 
 
 def test_ledger_reads_the_records_of_all_shards(tmp_path):
@@ -117,11 +161,30 @@ def test_ledger_reads_the_records_of_all_shards(tmp_path):
     assert set(Ledger(tmp_path, Shard()).read()) == {"a.png", "b.png"}
 
 
+FACTS = {"width": 3, "height": 2, "steps": 1, "seconds": 0.1, "loss": 1.0}
+FACTS |= {"terms": {"tv": 0.5}, "curve": [1.0]}
+DAMAGE = [
+    ("curve", []),
+    ("curve", ["x"]),
+    ("curve", None),
+    ("terms", [1]),
+    ("terms", {"tv": None}),
+    ("loss", 10**400),
+    ("loss", float("nan")),
+    ("seconds", "1"),
+    ("steps", {}),
+    ("job", {}),
+    ("status", []),
+]
+
+
 def test_job_is_done_if_record_and_output_agree(tmp_path):
     (tmp_path / "a.png").write_bytes(b"picture")
     sha256 = file_sha256(tmp_path / "a.png")
-    record = {"output": "a.png", "job": "h", "status": "done", "output_sha256": sha256}
+    record = {"output": "a.png", "job": "h", "status": "done", "output_sha256": sha256, **FACTS}
     assert is_done(record, "h", tmp_path)
+    for name, value in DAMAGE:
+        assert not is_done({**record, name: value}, "h", tmp_path), (name, value)
     assert not is_done(record, "other", tmp_path)
     assert not is_done({**record, "status": "failed"}, "h", tmp_path)
     (tmp_path / "a.png").write_bytes(b"pict")
@@ -161,12 +224,3 @@ def test_only_different_shards_of_one_count_run_together(tmp_path, one, two, com
                 pass
     with lock_output(tmp_path, two):
         pass
-
-
-def test_partial_files_of_a_killed_process_are_removed(tmp_path):
-    (tmp_path / "deep").mkdir()
-    partial_files = [tmp_path / ".1-2.partial", tmp_path / "deep" / ".1-2.partial"]
-    for path in partial_files:
-        path.write_bytes(b"half")
-    with lock_output(tmp_path, Shard()):
-        assert not any(path.exists() for path in partial_files)
