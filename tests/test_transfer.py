@@ -10,6 +10,7 @@ from jaxstyle import (
     PRESETS,
     StyleConfig,
     limit_filters,
+    pyramid,
     reconstruct,
     stylize,
     synthesize_texture,
@@ -106,17 +107,30 @@ def test_key_overrides_the_seed(params, content, style):
 
 
 def test_callback_that_returns_true_stops_with_a_full_size_result(params, content, style):
-    stopped = stylize(params, content, style, CONFIG, callback=lambda progress: progress.step >= 2)
+    progresses = []
+
+    def stop(progress):
+        progresses.append(progress)
+        return progress.step >= 2
+
+    stopped = stylize(params, content, style, CONFIG, callback=stop)
+    last = progresses[-1]
+    assert len(stopped.trace.loss) == last.step
+    assert all(progress.step < 2 for progress in progresses[:-1])
     assert stopped.image.shape == (32, 48, 3)
-    assert len(stopped.trace.loss) < 10
+    np.testing.assert_allclose(
+        stopped.image, pyramid.resize(last.image, (32, 48)), rtol=0, atol=1e-5
+    )
 
 
 @pytest.mark.slow
 def test_diverged_run_returns_the_last_finite_image(params, content, style):
-    config = dataclasses.replace(CONFIG, learning_rate=1e38, clamp=False)
-    result = stylize(params, content, style, config)
-    assert not result.trace.finite[-1]
-    assert jnp.isfinite(result.image).all()
+    config = dataclasses.replace(CONFIG, min_size=48, learning_rate=1e38, clamp=False)
+    result = stylize(params, content, style, dataclasses.replace(config, steps=(4,)))
+    finite = np.asarray(result.trace.finite)
+    assert finite.tolist() == [True, False, False, False]
+    last_finite = stylize(params, content, style, dataclasses.replace(config, steps=(1,)))
+    np.testing.assert_array_equal(result.image, last_finite.image)
 
 
 def start_of(params, content, style, init, **kwargs):
