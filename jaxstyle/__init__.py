@@ -69,14 +69,22 @@ if TYPE_CHECKING:
     from jaxstyle.vgg19 import limit_filters as limit_filters
     from jaxstyle.vgg19 import normalize_weights as normalize_weights
 
+_SUBMODULES = (
+    *("adain", "analysis", "batch", "color", "config", "errors", "host", "io", "loop", "losses"),
+    *("metrics", "objective", "ops", "optimize", "options", "presets", "pyramid", "reporting"),
+    *("transfer", "types", "vgg19"),
+)
+
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"jaxstyle.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'jaxstyle' has no attribute {name!r}")
     return getattr(importlib.import_module(f"jaxstyle.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return [*_HOMES, "__version__"]
+    return [*_HOMES, *_SUBMODULES, "__version__"]

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from jaxstyle import pyramid
 from jaxstyle.losses import Moments, deviation, moments
 from jaxstyle.ops.conv import conv3x3
-from jaxstyle.types import AnyArray, Params
+from jaxstyle.types import AnyArray, Params, check_floating
 from jaxstyle.vgg19 import features
 
 _LAYER, _STRIDE = "relu4_1", 8
@@ -68,7 +68,8 @@ def adain(
     divisible = [max(2, round(side / _STRIDE)) * _STRIDE for side in shape]
     encoded = _encode(params, pyramid.resize(jnp.asarray(content), divisible))
     per_style = [moments(_encode(params, style)) for style in styles]
-    weights = jnp.full(len(per_style), 1 / len(per_style)) if blend is None else jnp.asarray(blend)
+    blend = [1 / len(per_style)] * len(per_style) if blend is None else blend
+    weights = jnp.asarray(blend, per_style[0].mean.dtype)
     target = jax.tree.map(lambda *leaves: jnp.tensordot(weights, jnp.stack(leaves), 1), *per_style)
     stylized = adaptive_instance_norm(encoded, target)
     mixed = encoded + strength * (stylized - encoded)
@@ -111,6 +112,7 @@ def decode(
       params: weights from `load_weights(decoder=True)`.
       features: features of VGG19's relu4_1.
     """
+    check_floating(features=features)
     x = features
     for name in DECODER_SHAPES:
         leaves = params["decoder"][name]

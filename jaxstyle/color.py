@@ -3,10 +3,13 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxstyle.ops.linalg import eigh
+from jaxstyle.ops.linalg import inverse_root, root
+from jaxstyle.types import check_floating
 
 # Rec. 601: Y of the YIQ space, as in the paper.
 _LUMA = (0.299, 0.587, 0.114)
+# Color variance below which an axis counts as constant.
+_MIN_VARIANCE = 1e-6
 
 
 def luminance(image: Float[Array, "*batch h w 3"]) -> Float[Array, "*batch h w 1"]:
@@ -19,6 +22,7 @@ def luminance(image: Float[Array, "*batch h w 3"]) -> Float[Array, "*batch h w 1
       >>> [f"{y:.3f}" for y in luminance(red_and_green)[0, :, 0]]
       ['0.299', '0.587']
     """
+    check_floating(image=image)
     return (image * jnp.asarray(_LUMA, image.dtype)).sum(axis=-1, keepdims=True)
 
 
@@ -43,7 +47,9 @@ def match_luminance(
       ['0.5', '0.9']
     """
     y, y_ref = luminance(image), luminance(reference)
-    matched = (y - y.mean()) * y_ref.std() / jnp.maximum(y.std(), 1e-6) + y_ref.mean()
+    # sqrt has infinite slope at 0.
+    deviation, deviation_ref = (jnp.sqrt(jnp.maximum(x.var(), 1e-12)) for x in (y, y_ref))
+    matched = (y - y.mean()) * deviation_ref / deviation + y_ref.mean()
     return jnp.clip(jnp.broadcast_to(matched, image.shape), 0, 1)
 
 
@@ -91,9 +97,11 @@ def match_color(
       >>> [f"{mean:.2f}" for mean in matched.mean((0, 1))]
       ['0.70', '0.50', '0.50']
     """
+    check_floating(image=image, reference=reference)
     mean, covariance = _color_statistics(image)
     mean_ref, covariance_ref = _color_statistics(reference)
-    transform = _matrix_power(covariance_ref, 0.5) @ _matrix_power(covariance, -0.5)
+    # A gray image has no variance along two axes; scaling them would amplify rounding errors.
+    transform = root(covariance_ref) @ inverse_root(covariance, _MIN_VARIANCE)
     return jnp.clip((image - mean) @ transform.T + mean_ref, 0, 1)
 
 
@@ -103,11 +111,3 @@ def _color_statistics(image: Array) -> tuple[Array, Array]:
     mean = pixels.mean(axis=0)
     centered = pixels - mean
     return mean, centered.T @ centered / pixels.shape[0]
-
-
-def _matrix_power(covariance: Array, exponent: float) -> Array:
-    """Raise a covariance matrix to a power on the axes along which it does not vanish."""
-    values, vectors = eigh(covariance)
-    # A gray image has no variance along two axes; scaling them would amplify rounding errors.
-    powers = jnp.where(values > 1e-6, jnp.maximum(values, 1e-6) ** exponent, 0.0)
-    return (vectors * powers) @ vectors.T

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from jaxstyle.options import (
+    STYLE_LOSSES,
     Carry,
     ColorMode,
     ContentLoss,
@@ -25,6 +26,7 @@ from jaxstyle.options import (
     TVForm,
     WhichConv,
     check_layers,
+    check_one_of,
     check_option,
     layers_of,
     split_term,
@@ -86,16 +88,25 @@ class OptimizerSpec:
     carry: Carry
 
 
-def _option(default: Any, help: str, *, expert: bool = False, **limits: Any) -> Any:
+def _option(
+    default: Any, help: str, *, expert: bool = False, traceable: bool = False, **limits: Any
+) -> Any:
     """Declare a field of `StyleConfig`.
 
     Args:
       default: default value.
       help: help text of the flag.
       expert: whether most users never need the option.
+      traceable: whether its numbers may be traced by JAX. Traced numbers are not checked.
       limits: range of the numbers: `low` and `high` inclusive, `above` exclusive.
     """
-    return field(default=default, metadata={"help": help, "expert": expert, **limits})
+    metadata = {"help": help, "expert": expert, "traceable": traceable, **limits}
+    return field(default=default, metadata=metadata)
+
+
+def is_traced(value: Any) -> bool:
+    """Return whether a value is traced by a transformation of JAX; does not import JAX."""
+    return any(base.__name__ == "Tracer" for base in type(value).__mro__)
 
 
 @dataclass(frozen=True)
@@ -107,6 +118,10 @@ class StyleConfig:
     have several such terms. The weights of the content terms, and those of the style terms,
     are scaled to sum to 1. `content_weight` and `style_weight` therefore keep their meaning
     when layers are added or removed.
+
+    Weights, `blend`, `noise`, `learning_rate` and `average` may be numbers traced by JAX: a
+    function that calls `stylize` with `replace(config, style_weight=weight)` goes through
+    `jax.vmap` and `jax.grad`.
 
     Example:
       >>> import dataclasses
@@ -150,21 +165,34 @@ class StyleConfig:
         "VGG19 layers of the style loss; LOSS:LAYER replaces --style-loss for one layer",
     )
     content_weight: float = _option(
-        1.0, "weight of the content loss (α); larger keeps more of the content image", low=0
+        1.0,
+        "weight of the content loss (α); larger keeps more of the content image",
+        traceable=True,
+        low=0,
     )
     style_weight: float = _option(
-        12.0, "weight of the style loss (β); larger makes the style stronger", low=0
+        12.0,
+        "weight of the style loss (β); larger makes the style stronger",
+        traceable=True,
+        low=0,
     )
     laplacian_weight: float = _option(
         0.0,
         "weight of the matting Laplacian, which keeps the result photorealistic; try 1000",
+        traceable=True,
         low=0,
     )
     tv_weight: float = _option(
-        80.0, "weight of the total variation (γ); larger makes the result smoother", low=0
+        80.0,
+        "weight of the total variation (γ); larger makes the result smoother",
+        traceable=True,
+        low=0,
     )
     blend: tuple[float, ...] = _option(
-        (), "relative weight of each style image; equal weights if none are given", low=0
+        (),
+        "relative weight of each style image; equal weights if none are given",
+        traceable=True,
+        low=0,
     )
     style_scale: float = _option(
         1.0,
@@ -188,6 +216,7 @@ class StyleConfig:
         "standard deviation of the noise added to the content image and to each enlarged result, "
         "so that texture can grow everywhere",
         expert=True,
+        traceable=True,
         low=0,
     )
     seed: int = _option(0, "seed of the random noise", low=0, high=2**32 - 1)
@@ -203,6 +232,7 @@ class StyleConfig:
         0.02,
         "learning rate of Adam, for pixels in [0, 1]; L-BFGS ignores it",
         expert=True,
+        traceable=True,
         above=0,
     )
     line_search: bool = _option(
@@ -213,6 +243,7 @@ class StyleConfig:
         "decay rate of a moving average of the images of all steps, which becomes the result; 0 "
         "uses the last image (pyramid_adam already averages)",
         expert=True,
+        traceable=True,
         low=0,
     )
     carry: Carry = _option(
@@ -274,7 +305,8 @@ class StyleConfig:
     )
 
     def __post_init__(self):
-        for name, losses in (("content_layers", ContentLoss), ("style_layers", StyleLoss)):
+        losses_of = {"content_layers": get_args(ContentLoss), "style_layers": STYLE_LOSSES}
+        for name, losses in losses_of.items():
             pairs = _to_pairs(getattr(self, name))
             object.__setattr__(self, name, pairs)
             _check_terms(name, pairs, losses)
@@ -299,7 +331,7 @@ class StyleConfig:
                 f"`filter_limit` is {self.filter_limit}; AdaIN needs 0 or at least "
                 f"{_ADAIN_FILTER_LIMIT}, because its decoder expects relu4_1 unchanged."
             )
-        if self.average >= 1:
+        if not is_traced(self.average) and self.average >= 1:
             raise ValueError(f"`average` is {self.average}; it must be below 1.")
 
     @property
@@ -325,7 +357,7 @@ class StyleConfig:
             style_loss=self.style_loss,
             gram_norm=self.gram_norm,
             tv_form=self.tv_form,
-            laplacian=self.laplacian_weight > 0,
+            laplacian=is_traced(self.laplacian_weight) or self.laplacian_weight > 0,
             conv=self.conv,
             filter_limit=self.filter_limit,
         )
@@ -399,17 +431,20 @@ def _to_pairs(layers: Layers) -> tuple[tuple[str, float], ...]:
     layers = (layers,) if isinstance(layers, str) else layers
     items = layers.items() if isinstance(layers, Mapping) else layers
     pairs = [(item, 1.0) if isinstance(item, str) else item for item in items]
-    return tuple((str(name), float(weight)) for name, weight in pairs)
+    return tuple((str(name), w if is_traced(w) else float(w)) for name, w in pairs)
 
 
 def _scale_weights(layers: Layers, coefficient: float) -> dict[str, float]:
     """Scale the weights of layers so that they sum to `coefficient`."""
     weights = dict(_to_pairs(layers))
-    total = sum(weights.values()) or 1.0
+    total = sum(weights.values())
+    total = total if is_traced(total) else total or 1.0
     return {name: coefficient * weight / total for name, weight in weights.items()}
 
 
 def _to_number(f: dataclasses.Field, kind: type, value: Any) -> Any:
+    if f.metadata["traceable"] and is_traced(value) and value.shape == ():
+        return value
     try:
         if kind is float and not isinstance(value, str):
             return float(value)
@@ -421,29 +456,32 @@ def _to_number(f: dataclasses.Field, kind: type, value: Any) -> Any:
     raise ValueError(f"`{f.name}` is {value!r}; it must be {_EXPECTED[kind]}.")
 
 
-def _check_terms(name: str, pairs: tuple[tuple[str, float], ...], losses: Any) -> None:
+def _check_terms(name: str, pairs: tuple[tuple[str, Any], ...], losses: Iterable[str]) -> None:
     terms = [term for term, _ in pairs]
     check_layers(layers_of(terms))
     for term in terms:
         loss, _ = split_term(term)
-        if loss and loss not in get_args(losses):
+        if loss and loss not in losses:
             raise ValueError(
                 f"`{name}` has the loss {loss!r} in {term!r}; it must be one of "
-                f"{', '.join(get_args(losses))}."
+                f"{', '.join(losses)}."
             )
     repeated = [term for term in dict.fromkeys(terms) if terms.count(term) > 1]
     if repeated:
         raise ValueError(f"`{name}` names a layer twice: {', '.join(repeated)}.")
-    if any(not 0 <= weight < math.inf for _, weight in pairs):
+    if any(not is_traced(weight) and not 0 <= weight < math.inf for _, weight in pairs):
         raise ValueError(f"`{name}` is {dict(pairs)}; weights must be finite and at least 0.")
 
 
 def _check_value(f: dataclasses.Field, value: Any) -> None:
     if f.type is bool and not isinstance(value, bool):
         raise ValueError(f"`{f.name}` is {value!r}; it must be true or false.")
-    if get_origin(f.type) is Literal:
+    if f.type is StyleLoss:
+        check_one_of(f.name, value, STYLE_LOSSES)
+    elif get_origin(f.type) is Literal:
         check_option(f.name, value, f.type)
-    for number in value if isinstance(value, tuple) else (value,):
+    numbers = value if isinstance(value, tuple) else (value,)
+    for number in (number for number in numbers if not is_traced(number)):
         if "low" in f.metadata and not number >= f.metadata["low"]:
             raise ValueError(f"`{f.name}` is {number}; it must be at least {f.metadata['low']}.")
         if "above" in f.metadata and not number > f.metadata["above"]:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from jaxstyle.losses import self_similarity, self_similarity_loss
 from jaxstyle.losses.quantiles import project
 from jaxstyle.ops.linalg import unit_vectors
-from jaxstyle.types import AnyArray, Params
+from jaxstyle.types import AnyArray, Params, check_floating
 from jaxstyle.vgg19 import features
 
 CONTENT_LAYERS = ("relu2_2", "relu3_3", "relu4_3")
@@ -212,6 +212,7 @@ def border(image: Float[AnyArray, "h w 3"]) -> Float[Array, ""]:
 
 def _ring(image: Float[AnyArray, "h w 3"], start: int, stop: int) -> Array:
     """Return the pixels at a distance of `start` to `stop` - 1 from the edge, as one row."""
+    check_floating(image=image)
     image = jnp.asarray(image)[start:-start, start:-start] if start else jnp.asarray(image)
     width = stop - start
     sides = (
@@ -224,6 +225,7 @@ def _ring(image: Float[AnyArray, "h w 3"], start: int, stop: int) -> Array:
 
 
 def _detail_energy(image: Float[AnyArray, "h w 3"]) -> Array:
+    check_floating(image=image)
     x = jnp.asarray(image)
     neighbors = x[:-2, 1:-1] + x[2:, 1:-1] + x[1:-1, :-2] + x[1:-1, 2:]
     return jnp.square(x[1:-1, 1:-1] - neighbors / 4).mean()

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from jaxstyle.config import LossSpec, StyleConfig, Weights
+from jaxstyle.config import LossSpec, StyleConfig, Weights, is_traced
 from jaxstyle.losses import (
     color_windows,
     content_loss,
@@ -26,7 +27,7 @@ from jaxstyle.losses import (
 from jaxstyle.losses.families import StyleFamily
 from jaxstyle.ops.deferred_grad import deferred_grad
 from jaxstyle.options import layers_of, split_term
-from jaxstyle.types import AnyArray, Params, Tap
+from jaxstyle.types import AnyArray, Params, Tap, check_floating
 from jaxstyle.vgg19 import features
 
 _SIMILARITY = "self_similarity"
@@ -107,6 +108,10 @@ def make_targets(
     check_masks(masks, len(styles))
     if masks is not None and content is None:
         raise ValueError("`masks` need a content image, but `content` is None; pass one.")
+    if content is not None:
+        _check_image("content", content)
+    for style in styles:
+        _check_image("styles", style)
     statistics = [compute_style_statistics(params, style, config.spec) for style in styles]
     return build_targets(params, content, statistics, blend, masks, config.spec)
 
@@ -132,13 +137,15 @@ def blend_weights(config: StyleConfig, styles: int) -> Float[Array, " styles"]:
         raise ValueError(
             f"`blend` has {len(blend)} weights for {styles} styles; give one weight per style."
         )
-    if blend and not sum(blend):
+    total = sum(blend)
+    if blend and not is_traced(total) and total == 0:
         raise ValueError("`blend` is 0 for every style; give at least one a weight above 0.")
-    return jnp.asarray(blend, jnp.float32) / sum(blend) if blend else jnp.zeros(0)
+    return jnp.asarray(blend, jnp.float32) / (total if blend else 1)
 
 
 def check_masks(masks: AnyArray | None, styles: int) -> None:
-    """Raise `ValueError` unless `masks` is `None` or has one mask for each of `styles` styles."""
+    """Raise an error unless `masks` is `None` or has one mask for each of `styles` styles."""
+    check_floating(masks=masks)
     if masks is not None and masks.shape[0] != styles:
         raise ValueError(
             f"`masks` has {masks.shape[0]} masks for {styles} styles; give one mask per style."
@@ -226,7 +233,7 @@ def build_targets(
     shapes = {name: f.shape for name, f in jax.eval_shape(extract, params, content).items()}
     # Departure from Gatys et al. (2017): a region's loss is multiplied by its area. Statistics are
     # averages, so equal weights would stylize small regions more strongly.
-    shares = len(styles) * blend * coverage(masks)
+    shares = len(styles) * blend.astype(masks.dtype) * coverage(masks)
     style = {term: jax.vmap(f.target)(stacked[term]) for term, f in families.items()}
     layer_masks = resize_masks(masks, shapes)
     return Targets(content_targets, style, layer_masks, shares, spec, windows, size)
@@ -267,7 +274,7 @@ def total_loss(
       coefficients, with `"laplacian"` if it has a weight. The loss is the sum of the terms.
 
     Raises:
-      ValueError: If the image does not have the size of the targets.
+      ValueError: If the image is a batch, or does not have the size of the targets.
 
     Example:
       At the content image itself, the content term is 0:
@@ -283,6 +290,7 @@ def total_loss(
       (['content', 'style/relu1_1', 'tv'], 0.0)
     """
     spec, image = targets.spec, jnp.asarray(image)
+    _check_image("image", image)
     if targets.size is not None and targets.size != image.shape[:2]:
         height, width = targets.size
         raise ValueError(
@@ -296,18 +304,34 @@ def total_loss(
         return deferred_grad(partial(_layer_losses, spec), x, layer_targets[layer])
 
     losses = _extract_features(params, image, tuple(layer_targets), spec, tap=tap)
+    dtype = np.promote_types(np.promote_types(image.dtype, np.float32), spec.dtype)
+
+    def weigh(weight: Any, loss: Array) -> Array:
+        return jnp.asarray(weight, dtype) * loss.astype(dtype)
+
     terms = {}
     if targets.content:
-        terms["content"] = sum(
-            weights.content[term] * losses[split_term(term)[1]][0][term] for term in targets.content
-        )
+        content_terms = [
+            weigh(weights.content[term], losses[split_term(term)[1]][0][term])
+            for term in targets.content
+        ]
+        terms["content"] = sum(content_terms[1:], start=content_terms[0])
     for term in targets.style:
-        region_losses = losses[split_term(term)[1]][1][term]
-        terms[f"style/{term}"] = weights.style[term] * jnp.sum(targets.shares * region_losses)
-    terms["tv"] = weights.tv * total_variation(image, form=spec.tv_form)
+        region_losses = weigh(targets.shares, losses[split_term(term)[1]][1][term])
+        terms[f"style/{term}"] = weigh(weights.style[term], region_losses.sum())
+    terms["tv"] = weigh(weights.tv, total_variation(image, form=spec.tv_form))
     if targets.windows is not None:
-        terms["laplacian"] = weights.laplacian * laplacian_loss(image, targets.windows)
-    return sum(terms.values(), start=jnp.zeros(())), terms
+        terms["laplacian"] = weigh(weights.laplacian, laplacian_loss(image, targets.windows))
+    return sum(terms.values(), start=jnp.zeros((), dtype)), terms
+
+
+def _check_image(name: str, image: AnyArray) -> None:
+    check_floating(**{name: image})
+    if image.ndim != 3:
+        raise ValueError(
+            f"`{name}` has shape {image.shape}; it must be [h, w, 3]. Use `jax.vmap` for a batch "
+            "of images."
+        )
 
 
 class LayerTargets(NamedTuple):
@@ -365,6 +389,5 @@ def _content_loss(features: Array, term: str, target: Array, spec: LossSpec) -> 
 def _extract_features(
     params: Params, image: AnyArray, layers: Sequence[str], spec: LossSpec, **tap: Tap
 ) -> dict[str, Any]:
-    return features(
-        params, image, layers, pooling=spec.pooling, padding=spec.padding, dtype=spec.dtype, **tap
-    )
+    options = {"pooling": spec.pooling, "padding": spec.padding, "dtype": spec.dtype, **tap}
+    return features(params, image, layers, **options)

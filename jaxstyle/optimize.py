@@ -19,6 +19,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxstyle.options import Optimizer, check_option
+from jaxstyle.types import check_floating
 
 Terms = dict[str, Float[Array, ""]]
 LossFn = Callable[[Float[Array, "h w 3"]], tuple[Float[Array, ""], Terms]]
@@ -129,7 +130,8 @@ def on_pyramid(optimizer: optax.GradientTransformation) -> optax.GradientTransfo
     def zero_levels(image: Array) -> list[Array]:
         height, width, channels = image.shape
         scales = [2**k for k in range(PYRAMID_LEVELS)]
-        return [jnp.zeros((-(-height // s), -(-width // s), channels)) for s in scales]
+        sizes = [(-(-height // s), -(-width // s), channels) for s in scales]
+        return _vary_like([jnp.zeros(size, image.dtype) for size in sizes], image)
 
     def collapse(levels: Any) -> Array:
         *finer, image = levels
@@ -208,7 +210,7 @@ def _with_positive_curvature(
 
 def init(
     image: Float[Array, "h w 3"],
-    optimizer: optax.GradientTransformationExtraArgs,
+    optimizer: optax.GradientTransformation,
     *,
     decay: float | Float[Array, ""] = 0.0,
 ) -> State:
@@ -216,7 +218,7 @@ def init(
 
     Args:
       image: start image, RGB in [0, 1].
-      optimizer: from `make_optimizer`, or any optax optimizer that accepts extra arguments.
+      optimizer: from `make_optimizer`, or any other optimizer of optax.
       decay: decay of the average over images, as for `step`.
 
     Example:
@@ -226,20 +228,34 @@ def init(
       >>> int(state.samples), bool(state.finite), f"{averaged(state, decay=0.9).mean():.1f}"
       (1, True, '0.5')
     """
+    check_floating(image=image)
     # A weakly typed image, e.g. from `jnp.full`, would compile the loop twice.
     image = jnp.asarray(image, image.dtype)
-    return State(
+    decay = jnp.asarray(decay, image.dtype)
+    state = State(
         image=image,
         optimizer=optimizer.init(image),
         average=(1 - decay) * image,
         samples=jnp.ones((), jnp.int32),
         finite=jnp.ones((), bool),
     )
+    return _vary_like(state, image)
+
+
+def _vary_like(tree: Any, image: Array) -> Any:
+    """Let arrays vary over the same mesh axes as an image under `jax.shard_map`."""
+    axes = jax.typeof(image).vma
+
+    def vary(x: Array) -> Array:
+        missing = tuple(axes - jax.typeof(x).vma)
+        return jax.lax.pcast(x, missing, to="varying") if missing else x
+
+    return jax.tree.map(vary, tree) if axes else tree
 
 
 def step(
     loss_fn: LossFn,
-    optimizer: optax.GradientTransformationExtraArgs,
+    optimizer: optax.GradientTransformation,
     state: State,
     *,
     decay: float | Float[Array, ""] = 0.0,
@@ -268,6 +284,8 @@ def step(
       ('0.09', '0.48')
     """
     (loss, terms), grad = jax.value_and_grad(loss_fn, has_aux=True)(state.image)
+    optimizer = optax.with_extra_args_support(optimizer)
+    decay = jnp.asarray(decay, state.image.dtype)
     # optax relies on implicit dtype promotion, which callers may have disabled.
     with jax.numpy_dtype_promotion("standard"):
         updates, optimizer_state = optimizer.update(
@@ -278,7 +296,7 @@ def step(
             grad=grad,
             value_fn=lambda image: loss_fn(image)[0],
         )
-    image = state.image + jnp.asarray(updates)
+    image = state.image + jnp.asarray(updates, state.image.dtype)
     finite = (
         state.finite & jnp.isfinite(loss) & jnp.isfinite(grad).all() & jnp.isfinite(image).all()
     )
@@ -296,7 +314,7 @@ def step(
 
 def run(
     loss_fn: LossFn,
-    optimizer: optax.GradientTransformationExtraArgs,
+    optimizer: optax.GradientTransformation,
     state: State,
     num_steps: int | Int[Array, ""],
     *,
@@ -339,7 +357,7 @@ def run(
     loss, terms = jax.eval_shape(loss_fn, state.image)
     shapes = Info(loss, terms, state.finite)
     reports = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), shapes)
-    return jax.lax.fori_loop(0, num_steps, body, (state, reports))
+    return jax.lax.fori_loop(0, num_steps, body, (state, _vary_like(reports, state.image)))
 
 
 def averaged(state: State, *, decay: float | Float[Array, ""] = 0.0) -> Float[Array, "h w 3"]:
@@ -351,5 +369,6 @@ def averaged(state: State, *, decay: float | Float[Array, ""] = 0.0) -> Float[Ar
       state: state from `init`, `step` or `run`.
       decay: the decay d that these were called with.
     """
-    total = 1 - jnp.asarray(decay, jnp.float32) ** state.samples.astype(jnp.float32)
+    dtype = state.average.dtype
+    total = 1 - jnp.asarray(decay, dtype) ** state.samples.astype(dtype)
     return state.average / total

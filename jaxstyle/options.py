@@ -4,19 +4,21 @@ This module does not import JAX, so that the command line can list and check the
 without loading it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
 Pooling = Literal["max", "average", "scaled_average"]
 Padding = Literal["zeros", "reflect", "edge", "edge_first"]
-DType = Literal["float32", "bfloat16"]
+DType = Literal["float32", "bfloat16", "float64"]
 ContentNorm = Literal["mean", "gatys"]
 GramNorm = Literal["mean", "gatys"]
 ContentLoss = Literal["features", "self_similarity"]
 StyleLoss = Literal[
     "gram", "wasserstein", "mean_std", "sliced", "histogram", "nearest", "transport"
 ]
+STYLE_LOSSES: list[str] = list(get_args(StyleLoss))
+"""Names of all style losses, with those that `losses.register_style_loss` adds."""
 TVForm = Literal["nine_point", "squared"]
 WhichConv = Literal["auto", "direct", "winograd"]
 ColorMode = Literal["style", "luminance", "match"]
@@ -91,10 +93,13 @@ def check_option(name: str, value: Any, options: Any) -> None:
       value: value to check.
       options: `Literal` type that lists the allowed values.
     """
-    if value not in get_args(options):
-        raise ValueError(
-            f"`{name}` is {value!r}; it must be one of {', '.join(get_args(options))}."
-        )
+    check_one_of(name, value, get_args(options))
+
+
+def check_one_of(name: str, value: Any, options: Collection[str]) -> None:
+    """Raise `ValueError` unless `value` is one of `options`."""
+    if value not in options:
+        raise ValueError(f"`{name}` is {value!r}; it must be one of {', '.join(options)}.")
 
 
 def min_side(layers: Iterable[str], padding: Padding = "zeros") -> int:

@@ -55,7 +55,7 @@ def resize(image: Float[Array, "_h _w c"], shape: Sequence[int]) -> Float[Array,
       >>> large.shape, float(large.min()), float(large.max())
       ((8, 8, 3), 0.0, 1.0)
     """
-    check_floating(image)
+    check_floating(image=image)
     image = jax.image.resize(image, (*shape[:2], image.shape[-1]), "cubic")
     return jnp.clip(image, 0, 1)
 
@@ -86,7 +86,10 @@ def add_noise(
       image: image with values in [0, 1].
       deviation: standard deviation of the noise.
     """
-    return jnp.clip(image + deviation * jax.random.normal(key, image.shape), 0, 1)
+    check_floating(image=image)
+    # The same noise in every precision.
+    noise = jax.random.normal(key, image.shape, jnp.float32).astype(image.dtype)
+    return jnp.clip(image + jnp.asarray(deviation, image.dtype) * noise, 0, 1)
 
 
 def levels(shape: Sequence[float], config: StyleConfig) -> list[tuple[tuple[int, int], int]]:
@@ -110,7 +113,7 @@ def levels(shape: Sequence[float], config: StyleConfig) -> list[tuple[tuple[int,
       [((85, 128), 60), ((171, 256), 45), ((341, 512), 45)]
     """
     smallest_side = min_side((*config.weights.content, *config.weights.style), config.padding)
-    if config.laplacian_weight:
+    if config.spec.laplacian:
         smallest_side = max(smallest_side, 3)  # The Laplacian's windows are 3x3.
     final_shape = fit_shape(shape, config.size)
     if min(final_shape) < smallest_side:

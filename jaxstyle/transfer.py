@@ -15,7 +15,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from jaxstyle.color import with_chroma
-from jaxstyle.config import Layers, StyleConfig
+from jaxstyle.config import Layers, StyleConfig, is_traced
 from jaxstyle.loop.driver import Callback, Progress, Result, TransferInputs, run_transfer
 from jaxstyle.loop.initialize import prepare
 from jaxstyle.loop.programs import apply_adain
@@ -136,6 +136,21 @@ def stylize_batch(
       >>> jaxstyle.stylize_batch(params, contents, style, config).image.shape
       (2, 16, 16, 3)
     """
+    explicit = _has_explicit_axes(jax.typeof(contents).sharding)
+    if sharding is None and explicit:
+        raise ValueError(
+            "`contents` is sharded over explicit mesh axes; pass `sharding` to stylize it on them."
+        )
+    if sharding is not None and _has_explicit_axes(sharding) and not is_traced(contents):
+        # With explicit mesh axes, every intermediate array would need its own sharding.
+        axes = (AxisType.Auto,) * len(sharding.mesh.axis_names)
+        mesh = Mesh(np.asarray(sharding.mesh.devices), sharding.mesh.axis_names, axis_types=axes)
+        sharding = NamedSharding(mesh, sharding.spec)
+        with jax.set_mesh(mesh):
+            rows = jax.device_put((contents, keys, starts, masks), sharding)
+            contents, keys, starts, masks = rows
+            options = {"starts": starts, "masks": masks, "sharding": sharding}
+            return stylize_batch(params, contents, styles, config, keys, callback, **options)
     n = contents.shape[0]
     configs = [config] if config is None or isinstance(config, StyleConfig) else list(config)
     # An array of three axes is one style image; of four, one style image per content image.
@@ -156,14 +171,15 @@ def stylize_batch(
         )
         for i in range(n)
     ]
-    if sharding is not None:
-        # With explicit mesh axes, every intermediate array would need its own sharding.
-        mesh = sharding.mesh
-        axes = (AxisType.Auto,) * len(mesh.axis_names)
-        mesh = Mesh(np.asarray(mesh.devices), mesh.axis_names, axis_types=axes)
-        sharding = NamedSharding(mesh, sharding.spec)
     shape = contents.shape[1:3]
     return run_transfer(params, inputs, callback, shape=shape, batched=True, sharding=sharding)
+
+
+def _has_explicit_axes(sharding: NamedSharding) -> bool:
+    """Return whether an array with this sharding is split over explicit mesh axes."""
+    axes = {axis for entry in sharding.spec if entry for axis in np.atleast_1d(entry)}
+    types = zip(sharding.mesh.axis_names, sharding.mesh.axis_types, strict=True)
+    return any(name in axes and kind == AxisType.Explicit for name, kind in types)
 
 
 def _as_tuple(styles: Styles) -> tuple[AnyArray, ...]:

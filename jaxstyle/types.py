@@ -15,10 +15,14 @@ Tap = Callable[[str, Array], tuple[Array, Any]]
 """Function of a layer's name and map; returns the map passed on and the value for the layer."""
 
 
-def check_floating(image: AnyArray) -> None:
-    """Raise `TypeError` unless `image` has a floating-point dtype."""
-    if not jnp.issubdtype(image.dtype, jnp.floating):
-        raise TypeError(
-            f"`image` is {image.dtype}; it must be floating point, RGB in [0, 1]. "
-            "Divide 8-bit values by 255."
-        )
+def check_floating(**arrays: Any) -> None:
+    """Raise `TypeError` unless every array has a floating-point dtype; `None` is ignored.
+
+    Args:
+      arrays: arrays by the name of the argument.
+    """
+    for name, array in arrays.items():
+        if array is not None and not jnp.issubdtype(array.dtype, jnp.floating):
+            raise TypeError(
+                f"`{name}` is {array.dtype}; it must be floating point. Divide 8-bit images by 255."
+            )

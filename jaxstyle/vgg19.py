@@ -113,8 +113,9 @@ class VGG19(nn.Module):
     @nn.compact
     def __call__(self, image: jax.Array, tap: Tap = _identity_tap) -> dict[str, Any]:
         requested, outputs = set(self.layers), {}
-        # The color map subtracts large means, so it always runs in float32.
-        x = nn.Dense(3, name="color", precision="highest")(image).astype(self.dtype)
+        # The color map subtracts large means, so it runs in float32 or higher precision.
+        dtype = np.promote_types(image.dtype, np.float32)
+        x = nn.Dense(3, name="color", dtype=dtype, precision="highest")(image).astype(self.dtype)
         for name in LAYERS:
             if len(outputs) == len(requested):
                 break
@@ -180,7 +181,9 @@ def features(
     check_option("padding", padding, Padding)
     if image.ndim < 3 or image.shape[-1] != 3:
         raise ValueError(f"`image` has shape {image.shape}; it must be [..., h, w, 3], RGB.")
-    check_floating(image)
+    check_floating(image=image)
+    if jnp.dtype(dtype) == np.float64 and not jax.config.read("jax_enable_x64"):
+        raise ValueError("`dtype` is float64, which JAX disables by default; set JAX_ENABLE_X64=1.")
     height, width = image.shape[-3:-1]
     needed = min_side(layers, padding)
     if min(height, width) < needed:
@@ -190,7 +193,17 @@ def features(
             f"{needed}. Use a larger image or shallower layers."
         )
     model = VGG19(tuple(layers), pooling, padding, dtype)
-    return model.apply({"params": params}, jnp.asarray(image), tap)  # pyright: ignore[reportReturnType]
+    try:
+        # Biases have fewer axes than maps, which callers may have disallowed.
+        with jax.numpy_rank_promotion("allow"):
+            return model.apply({"params": params}, jnp.asarray(image), tap)  # pyright: ignore[reportReturnType]
+    except TypeError as error:
+        if "forward-mode" in str(error):
+            error.add_note(
+                "jaxstyle's convolutions support reverse mode only: use jax.grad or jax.vjp, and "
+                "jax.grad of a gradient's product for Hessian-vector products."
+            )
+        raise
 
 
 def transform_kernels(params: Params, layers: Sequence[str], conv: WhichConv = "auto") -> Params:

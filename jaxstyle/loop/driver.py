@@ -22,7 +22,7 @@ from jaxstyle.loop.initialize import prepare
 from jaxstyle.loop.style_cache import StyleCache
 from jaxstyle.objective import Targets, blend_weights, check_masks
 from jaxstyle.optimize import Info, State
-from jaxstyle.types import AnyArray, Params
+from jaxstyle.types import AnyArray, Params, check_floating
 
 # A chunk has at most `_MAX_CHUNK` steps and takes about `_CHUNK_SECONDS`. Each call allocates its
 # memory again, so very short chunks are slow.
@@ -181,6 +181,9 @@ class _Run:
         self._prepared: list[_Prepared] = []
         for item, blend in zip(inputs, self._blends, strict=True):
             check_masks(item.masks, len(item.styles))
+            check_floating(content=item.content, start=item.start)
+            for style in item.styles:
+                check_floating(styles=style)
             self._prepared.append(_prepare(self._params, item, blend, self.plan[0][0]))
         self._hyperparams = self._stack(
             [programs.Hyperparams.of(item.config, item.start) for item in inputs]

@@ -51,14 +51,21 @@ def prepare(
     if init in ("content", "adain") and content is not None:
         image = pyramid.resize(content, shape)
         return content, styles, pyramid.add_noise(key, image, deviation)
+    dtype = jnp.float32 if content is None else content.dtype
+    dtype = styles[0].dtype if styles else dtype
     if init == "gray":
-        return content, styles, jnp.full((*shape, 3), 0.5)
-    mean, spread = jnp.full(3, 0.5), jnp.full(3, 0.25)
+        return content, styles, jnp.full((*shape, 3), 0.5, dtype)
+    mean, spread = jnp.full(3, 0.5, dtype), jnp.full(3, 0.25, dtype)
     if init == "statistics" and styles:
-        mean = sum(w * style.mean(axis=(0, 1)) for w, style in zip(blend, styles, strict=True))
-        spread = sum(w * style.std(axis=(0, 1)) for w, style in zip(blend, styles, strict=True))
+        weights = blend.astype(dtype)
+        mean = sum(w * style.mean(axis=(0, 1)) for w, style in zip(weights, styles, strict=True))
+        # sqrt has infinite slope at 0.
+        spread = sum(
+            w * jnp.sqrt(jnp.maximum(style.var(axis=(0, 1)), 1e-12))
+            for w, style in zip(weights, styles, strict=True)
+        )
     # A truncated normal: clipping to [0, 1] instead would add black and white specks.
     spread = jnp.maximum(spread, 1e-3)
     low, high = -mean / spread, (1 - mean) / spread
-    noise = jax.random.truncated_normal(key, low, high, (*shape, 3))
+    noise = jax.random.truncated_normal(key, low, high, (*shape, 3), dtype)
     return content, styles, jnp.clip(mean + spread * noise, 0, 1)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PRNGKeyArray
 
@@ -66,6 +67,11 @@ def _make_optimizer(
     return make_optimizer(spec.optimizer, learning_rate, line_search=spec.line_search)
 
 
+def _cast(hyperparams: Hyperparams, image: Array) -> Hyperparams:
+    """Cast the numbers to the precision of the image, which they must not change."""
+    return jax.tree.map(lambda number: jnp.asarray(number, image.dtype), hyperparams)
+
+
 def _vmap_if(batched: bool, function: Callable[..., Any]) -> Callable[..., Any]:
     return jax.vmap(function) if batched else function
 
@@ -89,6 +95,7 @@ def run_steps(
     """
 
     def run_one(targets: Targets, hyperparams: Hyperparams, state: State) -> tuple[State, Info]:
+        hyperparams = _cast(hyperparams, state.image)
         return run(
             lambda image: total_loss(params, image, targets, hyperparams.weights),
             _make_optimizer(optimizer_spec, hyperparams.learning_rate),
@@ -150,6 +157,7 @@ def init_state(
     """Return the state before the first step."""
 
     def init_one(image: Array, hyperparams: Hyperparams) -> State:
+        hyperparams = _cast(hyperparams, image)
         optimizer = _make_optimizer(optimizer_spec, hyperparams.learning_rate)
         return init(image, optimizer, decay=hyperparams.average)
 
@@ -178,6 +186,7 @@ def enlarge_state(
     def enlarge_one(
         key: PRNGKeyArray, state: State, hyperparams: Hyperparams, detail: Array | None
     ) -> State:
+        hyperparams = _cast(hyperparams, state.image)
         return pyramid.carry(
             state,
             shape,

@@ -5,6 +5,8 @@ are a batch. Sums of half-precision features are computed in float32.
 """
 
 from jaxstyle.losses.content import content_loss as content_loss
+from jaxstyle.losses.families import StyleFamily as StyleFamily
+from jaxstyle.losses.families import register_style_loss as register_style_loss
 from jaxstyle.losses.families import style_family as style_family
 from jaxstyle.losses.gram import gram_loss as gram_loss
 from jaxstyle.losses.gram import gram_matrix as gram_matrix

@@ -5,6 +5,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstyle.options import ContentNorm, check_option
+from jaxstyle.types import check_floating
 
 
 def content_loss(
@@ -36,6 +37,7 @@ def content_loss(
       3.0
     """
     check_option("norm", norm, ContentNorm)
+    check_floating(features=features, target=target)
     dtype = np.promote_types(features.dtype, np.float32)
     squares = jnp.square(features.astype(dtype) - target.astype(dtype))
     if norm == "gatys":

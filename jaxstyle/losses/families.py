@@ -17,7 +17,7 @@ from jaxstyle.losses.quantiles import (
     sliced_loss,
     sliced_quantiles,
 )
-from jaxstyle.options import GramNorm, StyleLoss
+from jaxstyle.options import STYLE_LOSSES, GramNorm, check_one_of
 
 
 class StyleFamily(NamedTuple):
@@ -36,11 +36,47 @@ class StyleFamily(NamedTuple):
     loss: Callable[[Array, Any, Array | None], Array]
 
 
-def style_family(name: StyleLoss, gram_norm: GramNorm = "mean") -> StyleFamily:
+_registered: dict[str, StyleFamily] = {}
+
+
+def register_style_loss(name: str, family: StyleFamily) -> None:
+    """Add a style loss, to be used by its name in `StyleConfig`.
+
+    Register it before the first run: compiled programs are identified by the name.
+
+    Args:
+      name: new name, a single word.
+      family: functions that define the loss. They must work under `jit`, `vmap` and `grad`.
+
+    Raises:
+      ValueError: If the name is taken by another loss, or is not a single word.
+
+    Example:
+      A loss on the mean of each channel, with the other functions of `mean_std`:
+
+      >>> import jax.numpy as jnp
+      >>> import jaxstyle
+      >>> from jaxstyle.losses import moments, register_style_loss, style_family
+      >>> def mean_loss(features, target, mask):
+      ...     return jnp.square(moments(features, mask).mean - target.mean).mean(axis=-1)
+      >>> register_style_loss("mean", style_family("mean_std")._replace(loss=mean_loss))
+      >>> jaxstyle.StyleConfig(style_layers=("mean:relu1_1",)).spec.style_layers
+      ('mean:relu1_1',)
+    """
+    if not name.isidentifier():
+        raise ValueError(f"`name` is {name!r}; it must be a word such as 'my_loss'.")
+    if name in STYLE_LOSSES and _registered.get(name) != family:
+        raise ValueError(f"`name` is {name!r}, which is already a style loss; choose another name.")
+    _registered[name] = family
+    if name not in STYLE_LOSSES:
+        STYLE_LOSSES.append(name)
+
+
+def style_family(name: str, gram_norm: GramNorm = "mean") -> StyleFamily:
     """Return the functions of a style loss.
 
     Args:
-      name: name of the loss.
+      name: name of the loss: a `StyleLoss`, or one added by `register_style_loss`.
       gram_norm: normalization of the loss `gram`; see `gram_loss`.
 
     Example:
@@ -52,6 +88,9 @@ def style_family(name: StyleLoss, gram_norm: GramNorm = "mean") -> StyleFamily:
       >>> print(family.loss(features, target, None).round(3))
       1.0
     """
+    check_one_of("name", name, STYLE_LOSSES)
+    if name in _registered:
+        return _registered[name]
     return {
         "gram": StyleFamily(moments, _average, _second_moment, partial(_gram_loss, norm=gram_norm)),
         "wasserstein": StyleFamily(moments, _average, gaussian, wasserstein_loss),
@@ -65,7 +104,7 @@ def style_family(name: StyleLoss, gram_norm: GramNorm = "mean") -> StyleFamily:
 
 def _average(stacked: Any, weights: Float[Array, " styles"]) -> Any:
     # Averaged quantiles are those of the Wasserstein barycenter of the distributions.
-    return jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, 1), stacked)
+    return jax.tree.map(lambda leaf: jnp.tensordot(weights.astype(leaf.dtype), leaf, 1), stacked)
 
 
 def _identity(statistics: Any) -> Any:

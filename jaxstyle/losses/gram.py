@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstyle.options import GramNorm, check_option
+from jaxstyle.types import check_floating
 
 
 def gram_matrix(
@@ -36,6 +37,7 @@ def gram_matrix(
       [[1. 0.]
        [0. 0.]]
     """
+    check_floating(features=features, mask=mask)
     flat = features.reshape(*features.shape[:-3], -1, features.shape[-1])
     if mask is None:
         return inner_products(flat) / flat.shape[-2]
@@ -101,5 +103,6 @@ def gram_loss(
       0.0 4.0
     """
     check_option("norm", norm, GramNorm)
+    check_floating(gram=gram, target=target)
     loss = jnp.square(gram - target).mean(axis=(-2, -1))
     return 0.25 * loss if norm == "gatys" else loss

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxstyle.types import check_floating
+
 # Regularization of the affine map in a window, in squared units of [0, 1].
 _EPSILON = 1e-5
 
@@ -37,8 +39,10 @@ def color_windows(image: Float[Array, "*batch h w 3"]) -> Windows:
       >>> color_windows(jnp.ones((4, 6, 3))).inverse.shape
       (2, 4, 3, 3)
     """
+    check_floating(image=image)
     covariances = _window_covariances(image, image)
-    return Windows(image, jnp.linalg.inv(covariances + _EPSILON / 9 * jnp.eye(3)))
+    identity = jnp.broadcast_to(jnp.eye(3, dtype=image.dtype), covariances.shape)
+    return Windows(image, jnp.linalg.inv(covariances + _EPSILON / 9 * identity))
 
 
 def laplacian_loss(image: Float[Array, "*batch h w 3"], target: Windows) -> Float[Array, "*batch"]:
@@ -67,6 +71,7 @@ def laplacian_loss(image: Float[Array, "*batch h w 3"], target: Windows) -> Floa
       >>> bool(laplacian_loss(content[::-1], target) > 0.1)
       True
     """
+    check_floating(image=image)
     covariances = _window_covariances(target.image, image)
     # Elements of the inverse reach 10⁶, so lower precision would lose all digits.
     factors = covariances, target.inverse, covariances

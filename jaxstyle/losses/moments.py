@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from jaxstyle.losses.gram import gram_matrix, inner_products
 from jaxstyle.losses.positions import positions
-from jaxstyle.ops.linalg import eigh, matmul
+from jaxstyle.ops.linalg import matmul, root
 
 
 class Moments(NamedTuple):
@@ -126,9 +126,7 @@ def gaussian(moments: Moments) -> Gaussian:
       Gaussian(mean=Array([3.], dtype=float32), root=Array([[2.]], dtype=float32))
     """
     mean, second = moments
-    values, vectors = eigh(second - mean[..., :, None] * mean[..., None, :])
-    roots = jnp.sqrt(jnp.maximum(values, 0))[..., None, :]
-    return Gaussian(mean, (vectors * roots) @ vectors.swapaxes(-1, -2))
+    return Gaussian(mean, root(second - mean[..., :, None] * mean[..., None, :]))
 
 
 def wasserstein_loss(
@@ -190,10 +188,10 @@ def _root_trace(m: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 root_trace.defvjp(_root_trace, lambda inverse_root, g: (0.5 * g[..., None, None] * inverse_root,))
 
-# Smallest root of an eigenvalue, relative to the root of the matrix's norm, that is accurate to
-# 0.5 %. Smaller roots are damped.
-_MIN_ROOT = 1 / 1000
-_STEPS = 10
+# Smallest root of an eigenvalue, relative to the root of the matrix's norm, that is exact.
+# Smaller roots are damped; in float32 they are rounding errors.
+_MIN_ROOT = 3e-4
+_STEPS = 11
 
 
 def _scales() -> list[float]:
@@ -218,11 +216,16 @@ def _roots(m: jax.Array) -> tuple[jax.Array, jax.Array]:
     norm = jnp.maximum(jnp.linalg.norm(m, axis=(-2, -1), keepdims=True), 1e-30)
     identity = jnp.eye(m.shape[-1], dtype=m.dtype)
 
+    def correct(product: jax.Array, scale: jax.Array) -> jax.Array:
+        return scale * (1.5 * identity - 0.5 * scale**2 * product)
+
     def step(pair: tuple[jax.Array, jax.Array], scale: jax.Array) -> tuple[Any, None]:
         y, z = pair
-        correction = scale * (1.5 * identity - 0.5 * scale**2 * matmul(z, y))
+        correction = correct(matmul(z, y), scale)
         return (matmul(y, correction), matmul(correction, z)), None
 
-    start = m / norm, jnp.broadcast_to(identity, m.shape)
-    (y, z), _ = jax.lax.scan(step, start, jnp.asarray(_scales(), m.dtype))
+    scales, y = jnp.asarray(_scales(), m.dtype), m / norm
+    # In the first step z is the identity.
+    z = correct(y, scales[0])
+    (y, z), _ = jax.lax.scan(step, (matmul(y, z), z), scales[1:])
     return y * jnp.sqrt(norm), z / jnp.sqrt(norm)

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxstyle.types import check_floating
+
 
 def positions(features: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
     """Flatten a feature map and a mask into weights and features, one row per position.
@@ -18,6 +20,7 @@ def positions(features: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, j
       Weights `[*batch, hw, 1]`, which sum to 1 (or to 0 if `mask` is 0 everywhere), and features
       `[*batch, hw, c]`. Without a mask, the weights have no batch axes.
     """
+    check_floating(features=features, mask=mask)
     dtype = np.promote_types(features.dtype, np.float32)
     flat = features.reshape(*features.shape[:-3], -1, features.shape[-1]).astype(dtype)
     if mask is None:

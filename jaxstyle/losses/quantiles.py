@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstyle.losses.positions import positions
+from jaxstyle.types import check_floating
 
 # Number of quantiles per distribution.
 _LEVELS = 512
@@ -129,8 +130,9 @@ def project(features: Float[Array, "*batch c"], directions: int) -> Float[Array,
       features: features, channels last.
       directions: number of directions.
     """
+    check_floating(features=features)
     channels = features.shape[-1]
-    vectors = jax.random.normal(jax.random.key(0), (channels, directions))
+    vectors = jax.random.normal(jax.random.key(0), (channels, directions), jnp.float32)
     vectors /= jnp.linalg.norm(vectors, axis=0)
     dtype = np.promote_types(features.dtype, np.float32)
     full = {"precision": "highest", "preferred_element_type": dtype}

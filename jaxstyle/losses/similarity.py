@@ -5,6 +5,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstyle.ops.linalg import matmul, unit_vectors
+from jaxstyle.types import check_floating
 
 # Positions per side. The number of pairs grows with the fourth power of this.
 _MAX_SIDE = 32
@@ -29,6 +30,7 @@ def self_similarity(features: Float[Array, "*batch h w c"]) -> Float[Array, "*ba
        [0.  0.  3. ]
        [1.5 1.5 0. ]]
     """
+    check_floating(features=features)
     row_stride, column_stride = (-(-side // _MAX_SIDE) for side in features.shape[-3:-1])
     sampled = features[..., ::row_stride, ::column_stride, :]
     flat = sampled.reshape(*sampled.shape[:-3], -1, sampled.shape[-1])

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxstyle.options import TVForm, check_option
+from jaxstyle.types import check_floating
 
 
 def total_variation(
@@ -36,6 +37,7 @@ def total_variation(
       0.0
     """
     check_option("form", form, TVForm)
+    check_floating(image=image)
     axes = (-3, -2, -1)
     if form == "squared":
         rows = jnp.square(image[..., 1:, :, :] - image[..., :-1, :, :])

@@ -1,7 +1,7 @@
 """The 3x3 convolution of VGG: border padding, and a gradient that is fast inside loops."""
 
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from jaxstyle.ops import winograd
 from jaxstyle.options import Padding
+from jaxstyle.types import check_floating
 
 _BorderLines = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 """Top and bottom row `[n, w, c]`, left and right column `[n, h, c]`."""
@@ -63,6 +64,7 @@ def conv3x3(
        [9. 9. 9. 9.]
        [9. 9. 9. 9.]]
     """
+    check_floating(x=x)
     batch = x.shape[:-3]
     x = x.reshape(-1, *x.shape[-3:])
     if padding == "edge_first":
@@ -81,17 +83,16 @@ def _conv(
 
 
 def _forward(
-    x: Any, kernel: Any, transformed: Any | None, padding: _ResolvedPadding
+    x: jax.Array, kernel: jax.Array, transformed: jax.Array | None, padding: _ResolvedPadding
 ) -> tuple[jax.Array, tuple]:
-    values = x.value, kernel.value, None if transformed is None else transformed.value
-    # Only the kernel's gradient needs the map. Style transfer does not ask for it.
-    saved_x = values[0] if kernel.perturbed else None
-    return _convolve(*values, padding), (saved_x, *values[1:])
+    # Only the kernel's gradient needs the map. Where it is not used, as in style transfer,
+    # the compiler drops both.
+    return _convolve(x, kernel, transformed, padding), (x, kernel, transformed)
 
 
 def _backward(
     padding: _ResolvedPadding, saved: tuple, cotangent: jax.Array
-) -> tuple[jax.Array, jax.Array | None, None]:
+) -> tuple[jax.Array, jax.Array, None]:
     x, kernel, transformed = saved
     if transformed is not None:
         x_bar = winograd.convolve_transposed(cotangent, transformed)
@@ -105,13 +106,11 @@ def _backward(
                 lambda border: _border_response(border, kernel, padding), _border(x_bar, offset)
             )
             x_bar = _add_to_border(x_bar, offset, *response_transposed(_border(cotangent, 0)))
-    if x is None:
-        return x_bar, None, None
-    _, kernel_vjp = jax.vjp(lambda kernel: _convolve(x, kernel, None, padding), kernel)
-    return x_bar, *kernel_vjp(cotangent), None
+    transpose = jax.linear_transpose(lambda kernel: _convolve(x, kernel, None, padding), kernel)
+    return x_bar, *transpose(cotangent), None
 
 
-_conv.defvjp(_forward, _backward, symbolic_zeros=True)
+_conv.defvjp(_forward, _backward)
 
 
 def _convolve(

@@ -57,7 +57,7 @@ def _backward(_: Callable[..., Any], vjp: Any, cotangents: tuple[Array, Any]) ->
     # recomputed from what the network itself stores.
     zero = 0 * x_bar.ravel()[0]
 
-    def delay(residual: Array) -> Array:
+    def delay(residual: Any) -> Any:
         is_map = residual.size == x_bar.size and jnp.issubdtype(residual.dtype, jnp.floating)
         return residual + zero.astype(residual.dtype) if is_map else residual
 

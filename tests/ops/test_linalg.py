@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 from jax.test_util import check_grads
 
 from jaxstyle.losses.moments import Moments, gaussian
-from jaxstyle.ops.linalg import eigh
+from jaxstyle.ops.linalg import eigh, inverse_root, root
 
 
 def symmetric(random, *shape):
@@ -23,17 +25,28 @@ def test_eigh_equals_numpy(random, transform):
     np.testing.assert_allclose((vectors * values[..., None, :]) @ vectors.mT, m, atol=1e-5)
 
 
-@pytest.mark.slow
-def test_gradient_agrees_with_finite_differences(random):
+@pytest.mark.parametrize("function", [root, partial(inverse_root, cutoff=1e-6)])
+def test_gradient_of_roots_agrees_with_finite_differences(random, function):
     with jax.enable_x64(True):
-        m = np.asarray(symmetric(random, 2, 4), np.float64)
+        # Two of the eigenvalues are equal: eigenvectors are not differentiable there.
+        basis = np.linalg.qr(random.normal(size=(4, 4)))[0]
+        m = (basis * [1.0, 1.0, 2.0, 4.0]) @ basis.T
+        check_grads(lambda m: function(jnp.asarray(0.5 * (m + m.mT))), (jnp.asarray(m),), order=1)
 
-        def invariants(m):
-            values, vectors = eigh(jnp.asarray(m + m.mT))
-            # Eigenvectors are unique only up to sign; these values do not depend on it.
-            return values, (vectors * jnp.exp(values)[..., None, :]) @ vectors.mT
 
-        check_grads(invariants, (m,), order=1)
+def test_root_and_inverse_root_of_a_matrix_without_full_rank(random):
+    x = random.normal(size=(2, 5))
+    m = jnp.asarray(x.T @ x, jnp.float32)
+    np.testing.assert_allclose(root(m) @ root(m), m, atol=1e-5)
+    np.testing.assert_allclose(inverse_root(m, 1e-4) @ root(m) @ m, m, atol=1e-4)
+
+
+@pytest.mark.parametrize("function", [root, partial(inverse_root, cutoff=1e-6)])
+@pytest.mark.parametrize("scale", [0.0, 1e-12, 1.0, 1e6])
+def test_gradient_of_roots_is_finite_where_eigenvalues_are_equal_or_0(function, scale):
+    m = scale * jnp.diag(jnp.array([1.0, 1.0, 0.0, 0.0]))
+    grad = jax.jit(jax.grad(lambda m: function(m).sum()))(m)
+    assert jnp.isfinite(grad).all()
 
 
 def test_every_lapack_call_takes_one_matrix(random):
