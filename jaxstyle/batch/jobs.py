@@ -14,16 +14,13 @@ from typing import Any, get_args
 
 from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.errors import ImageReadError
-from jaxstyle.io.images import FORMATS
+from jaxstyle.io.formats import FORMATS, READ_SUFFIXES
 from jaxstyle.options import NAME_TEMPLATE, Init, Pairing
 from jaxstyle.presets import PRESETS
 
 RESERVED = "contact_sheet"
 """Prefix of the contact sheets' file names; no output may start with it."""
 
-# Suffixes searched for in a folder or with a glob such as `*`. A path, a job file, or a glob
-# that names a suffix may use any other format that Pillow reads.
-_SUFFIXES = (*FORMATS, ".bmp", ".gif", ".avif", ".jp2", ".tga", ".ppm", ".pgm")
 _FIELDS = {f.name: f for f in dataclasses.fields(StyleConfig)}
 _FILES = ("content", "style", "mask", "output")
 _COLUMNS = (*_FILES, "preset", *_FIELDS)
@@ -114,13 +111,13 @@ def find_images(source: str, *, results: Collection[str] = ()) -> list[Path]:
     if not images and candidates:
         raise ImageReadError(f"{source} contains only results of this batch; name other images.")
     if not images:
-        raise ImageReadError(f"{source} contains no images ({', '.join(_SUFFIXES)}).")
+        raise ImageReadError(f"{source} contains no images ({', '.join(READ_SUFFIXES)}).")
     return sorted(images)
 
 
 def _is_image(path: Path) -> bool:
     excluded = path.name.startswith((".", RESERVED))
-    return path.suffix.lower() in _SUFFIXES and not excluded and not path.is_dir()
+    return path.suffix.lower() in READ_SUFFIXES and not excluded and not path.is_dir()
 
 
 def pair_jobs(

@@ -25,7 +25,7 @@ from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.errors import ExitCode, WeightsError
 from jaxstyle.io import images, weights
 from jaxstyle.io.atomic import check_output, file_sha256
-from jaxstyle.io.inputs import check_proportions, read_mask, read_style
+from jaxstyle.io.inputs import read_mask, read_start, read_style
 from jaxstyle.io.keras import from_keras
 from jaxstyle.io.provenance import metadata
 from jaxstyle.options import Init
@@ -70,9 +70,7 @@ def stylize(args: argparse.Namespace) -> int:
     shape = content.shape[:2]
     styles = [read_style(path, shape, config) for path in args.styles]
     masks = [read_mask(path, shape) for path in args.mask]
-    start = None if start_path is None else images.read_image(start_path)
-    if start_path is not None and start is not None:
-        check_proportions(start_path, start.shape, shape)
+    start = None if start_path is None else read_start(start_path, shape, shape)
     return run_job(
         options,
         config,

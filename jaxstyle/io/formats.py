@@ -1,0 +1,66 @@
+"""Image formats that are read and written: one table for the reader, the batch and the help.
+
+Standard library only, so that the command line's help can use it.
+"""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF",
+           ".tiff": "TIFF"}  # fmt: skip
+"""Output formats by file name suffix."""
+
+
+@dataclass(frozen=True)
+class ReadFormat:
+    """A format that can be read.
+
+    Attributes:
+      name: name for users.
+      decoder: Pillow's name.
+      suffixes: usual file name suffixes. Content decides, not the name.
+      package: module of the extra that reads the format, or empty.
+    """
+
+    name: str
+    decoder: str
+    suffixes: tuple[str, ...]
+    package: str = ""
+
+    @property
+    def installed(self) -> bool:
+        """Return whether the format can be read in this environment."""
+        return not self.package or find_spec(self.package) is not None
+
+
+# TGA files have no signature: every other format is tried first.
+READ_FORMATS = (
+    ReadFormat("PNG", "PNG", (".png", ".apng")),
+    ReadFormat("JPEG", "JPEG", (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")),
+    ReadFormat("WebP", "WEBP", (".webp",)),
+    ReadFormat("TIFF", "TIFF", (".tif", ".tiff")),
+    ReadFormat("GIF", "GIF", (".gif",)),
+    ReadFormat("BMP", "BMP", (".bmp",)),
+    ReadFormat("AVIF", "AVIF", (".avif",)),
+    ReadFormat("JPEG 2000", "JPEG2000", (".jp2", ".j2k", ".jpx", ".jpf")),
+    ReadFormat("PPM", "PPM", (".ppm", ".pgm", ".pbm", ".pnm", ".pfm")),
+    ReadFormat("ICO", "ICO", (".ico",)),
+    ReadFormat("HEIC", "HEIF", (".heic", ".heif"), "pillow_heif"),
+    ReadFormat("TGA", "TGA", (".tga",)),
+)
+"""Input formats, in the order in which they are tried."""
+
+READ_SUFFIXES = tuple(suffix for format in READ_FORMATS for suffix in format.suffixes)
+"""Suffixes of the files that a search of a folder finds."""
+
+
+def describe_formats() -> str:
+    """Return one sentence that says what is read and what is written.
+
+    Example:
+      >>> from jaxstyle.io.formats import describe_formats
+      >>> print(describe_formats().partition(";")[2].strip())
+      written: .png .jpg .jpeg .webp .tif .tiff.
+    """
+    names = [f.name + (" (extra `heif`)" if f.package else "") for f in READ_FORMATS]
+    return f"Images read: {', '.join(names)}; written: {' '.join(FORMATS)}."

@@ -1,0 +1,161 @@
+"""Opening files with Pillow: formats, limits, and no messages on the terminal."""
+
+import contextlib
+import ctypes
+import functools
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from importlib import import_module
+from io import BufferedIOBase
+from pathlib import Path
+from typing import IO, Any, cast
+
+from PIL import ExifTags, Image
+
+from jaxstyle.io.atomic import open_regular
+from jaxstyle.io.formats import READ_FORMATS
+
+MAX_PIXELS = 250_000_000
+"""Default of the largest image that is read, in pixels."""
+
+_lock = threading.Lock()
+_users, _saved = 0, contextlib.ExitStack()
+_max_pixels = MAX_PIXELS
+
+
+def max_pixels() -> int:
+    """Return the number of pixels of the largest image that is read."""
+    return _max_pixels
+
+
+@contextlib.contextmanager
+def pixel_limit(pixels: int) -> Iterator[None]:
+    """Set the largest image that is read, in pixels, for all threads of the process.
+
+    Example:
+      >>> from jaxstyle.io.pillow import max_pixels, pixel_limit
+      >>> with pixel_limit(1_000_000):
+      ...     max_pixels()
+      1000000
+    """
+    global _max_pixels
+    before, _max_pixels = _max_pixels, pixels
+    try:
+        yield
+    finally:
+        _max_pixels = before
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Pillow's warnings and apply `max_pixels` inside the block. Safe in threads.
+
+    Both are settings of the process, so the first thread to enter sets them and the last one
+    to leave restores them.
+    """
+    global _users
+    with _lock:
+        if not _users:
+            _saved.enter_context(_settings())
+        _users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if not _users:
+                _saved.close()
+
+
+@contextlib.contextmanager
+def _settings() -> Iterator[None]:
+    limit = Image.MAX_IMAGE_PIXELS
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        warnings.filterwarnings("ignore", module="pillow_heif")
+        # Pillow rejects twice this number, in the frames of an ICO file too.
+        Image.MAX_IMAGE_PIXELS = max(1, _max_pixels // 2)
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+@functools.cache
+def _decoders() -> tuple[str, ...]:
+    """Return Pillow's names of the formats that are read, and prepare Pillow for them."""
+    for format in READ_FORMATS:
+        if format.package and format.installed:
+            import_module(format.package).register_heif_opener()
+    Image.init()
+    # Without a handler, Python would print Pillow's log messages.
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    # libtiff prints errors of damaged files on its own.
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
+    return tuple(format.decoder for format in READ_FORMATS if format.decoder in Image.OPEN)
+
+
+def open_image(file: BufferedIOBase) -> Image.Image:
+    """Open an image in one of the formats in `READ_FORMATS`, whatever its name.
+
+    Pillow gets a file object, never a path: it would map uncompressed files into memory, and
+    read them wrongly if they are rotated.
+    """
+    return Image.open(cast(IO[bytes], file), formats=_decoders())
+
+
+def take_orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, from 1 to 8; 1 if there is none or it is damaged.
+
+    Pillow turns TIFF files itself while it decodes them, in a second copy. It does not any more
+    after this call.
+    """
+    orientation: Any = 1
+    with contextlib.suppress(Exception):
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    if image.format == "TIFF":
+        # After an exception, the EXIF data counts as read.
+        image.getexif()[ExifTags.Base.Orientation] = 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def stored_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height of the pixels before `take_orientation` is applied."""
+    if image.format != "TIFF":
+        return image.size
+    # Pillow has applied the orientation to `size`.
+    tags: Any = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
+    return tags[ExifTags.Base.ImageWidth], tags[ExifTags.Base.ImageLength]
+
+
+def check_pixels(image: Image.Image, count: int) -> None:
+    """Raise `DecompressionBombError` if an image has more pixels than `max_pixels`."""
+    if count > _max_pixels:
+        raise Image.DecompressionBombError
+
+
+def explain_bomb() -> str:
+    """Return what to do with a too large image, to follow its path."""
+    return (
+        f"has more than {_max_pixels / 1e6:g} million pixels; reduce its size, or raise "
+        "`--max-pixels`"
+    )
+
+
+def explain_unidentified(path: Path) -> str:
+    """Return why a file cannot be read, to follow its path."""
+    with open_regular(path) as file:
+        begin = file.read(4)
+    if not begin:
+        return "is empty; copy it again"
+    for format in READ_FORMATS:
+        if path.suffix.lower() in format.suffixes and not format.installed:
+            return f"cannot be read: install {format.name} with `pip install 'jaxstyle[heif]'`"
+    if begin in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return (
+            "cannot be read: it is a damaged TIFF or a rare kind, such as float RGB; save it as PNG"
+        )
+    return "is not an image that can be read; convert it to PNG or JPEG"
