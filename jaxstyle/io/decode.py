@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -75,7 +76,9 @@ class Source:
         target = shape and self._upright(*shape[::-1])
 
         def draft(image: Image.Image) -> Any:
-            if target is None or min(image.height / target[0], image.width / target[1]) < 4:
+            if target is None or image.format not in ("JPEG", "MPO"):
+                return None
+            if min(image.height / target[0], image.width / target[1]) < 4:
                 return None
             return image.draft(None, (2 * target[1], 2 * target[0]))
 
@@ -131,7 +134,8 @@ def open_source(path: Path) -> Iterator[Source]:
             source = Source(path, stack.enter_context(open_regular(path)))
             stack.enter_context(source.image)
             height, width = source.shape
-            pillow.check_pixels(source.image, height * width)
+            if excess := pillow.explain_excess(source.image, height * width):
+                raise ImageReadError(f"{path} {excess}.")
             if min(height, width) < MIN_SIDE:
                 raise ImageReadError(
                     f"{path} is {width}x{height}; both sides must be at least {MIN_SIDE} pixels. "
@@ -153,8 +157,10 @@ def _reading(path: Path) -> Iterator[None]:
         raise ImageReadError(f"{path} is a folder; name an image in it.") from None
     except UnidentifiedImageError:
         raise ImageReadError(f"{path} {pillow.explain_unidentified(path)}.") from None
-    except Image.DecompressionBombError:
-        raise ImageReadError(f"{path} {pillow.explain_bomb()}.") from None
+    except Image.DecompressionBombError as error:
+        count = re.search(r"\d+", str(error))
+        excess = pillow.explain_excess(None, int(count[0]) if count else 0)
+        raise ImageReadError(f"{path} {excess}.") from None
     except MemoryError:
         raise ImageReadError(f"{path} cannot be read: out of memory; reduce its size.") from None
     except Exception as error:

@@ -11,6 +11,10 @@ FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".ti
 """Output formats by file name suffix."""
 
 
+MAX_PIXELS = 210_000_000
+"""Default of the largest image that is read, in pixels."""
+
+
 @dataclass(frozen=True)
 class ReadFormat:
     """A format that can be read.
@@ -19,12 +23,14 @@ class ReadFormat:
       name: name for users.
       decoder: Pillow's name.
       suffixes: usual file name suffixes. Content decides, not the name.
+      memory: memory that its decoder needs per pixel, as a multiple of PNG's.
       package: module of the extra that reads the format, or empty.
     """
 
     name: str
     decoder: str
     suffixes: tuple[str, ...]
+    memory: int = 1
     package: str = ""
 
     @property
@@ -37,15 +43,15 @@ class ReadFormat:
 READ_FORMATS = (
     ReadFormat("PNG", "PNG", (".png", ".apng")),
     ReadFormat("JPEG", "JPEG", (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")),
-    ReadFormat("WebP", "WEBP", (".webp",)),
+    ReadFormat("WebP", "WEBP", (".webp",), 4),
     ReadFormat("TIFF", "TIFF", (".tif", ".tiff")),
     ReadFormat("GIF", "GIF", (".gif",)),
     ReadFormat("BMP", "BMP", (".bmp",)),
-    ReadFormat("AVIF", "AVIF", (".avif",)),
-    ReadFormat("JPEG 2000", "JPEG2000", (".jp2", ".j2k", ".jpx", ".jpf")),
+    ReadFormat("AVIF", "AVIF", (".avif",), 3),
+    ReadFormat("JPEG 2000", "JPEG2000", (".jp2", ".j2k", ".jpx", ".jpf"), 5),
     ReadFormat("PPM", "PPM", (".ppm", ".pgm", ".pbm", ".pnm", ".pfm")),
     ReadFormat("ICO", "ICO", (".ico",)),
-    ReadFormat("HEIC", "HEIF", (".heic", ".heif"), "pillow_heif"),
+    ReadFormat("HEIC", "HEIF", (".heic", ".heif"), 3, "pillow_heif"),
     ReadFormat("TGA", "TGA", (".tga",)),
 )
 """Input formats, in the order in which they are tried."""

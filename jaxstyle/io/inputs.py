@@ -1,15 +1,51 @@
-"""Style images and masks read from files at the sizes that a run uses."""
+"""Style images and masks at the sizes that a run uses, and images from stdin."""
 
+import contextlib
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from jaxstyle import pyramid
 from jaxstyle.config import StyleConfig
+from jaxstyle.errors import ImageReadError, JaxstyleError
 from jaxstyle.io import images
 
 # The float32 pixels of larger masks would need much memory, so they are reduced first.
 _WHOLE_PIXELS = 12_500_000
+_MAX_STDIN = 2**30
+
+STDIN = Path("-")
+"""Path that stands for stdin."""
+
+
+@contextlib.contextmanager
+def copy_stdin() -> Iterator[Path]:
+    """Copy stdin to a temporary file, and name it `stdin` in the errors of the block.
+
+    Raises:
+      ImageReadError: stdin is a terminal, closed, or longer than an image may be.
+    """
+    stream = getattr(sys.stdin, "buffer", None)
+    if stream is None or stream.isatty():
+        raise ImageReadError("`-` reads an image from stdin; pipe or redirect one into it.")
+    with tempfile.TemporaryDirectory(prefix="jaxstyle-") as folder:
+        path = Path(folder, "stdin")
+        with path.open("wb") as file:
+            while data := stream.read(2**20):
+                file.write(data)
+                if file.tell() > _MAX_STDIN:
+                    raise ImageReadError(
+                        f"stdin has more than {_MAX_STDIN >> 20} MiB; save it to a file and name "
+                        "that."
+                    )
+        try:
+            yield path
+        except (JaxstyleError, ValueError) as error:
+            error.args = (str(error).replace(str(path), "stdin"),)
+            raise
 
 
 def read_style(path: Path, picture: tuple[int, int], config: StyleConfig) -> np.ndarray:

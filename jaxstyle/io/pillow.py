@@ -15,10 +15,7 @@ from typing import IO, Any, cast
 from PIL import ExifTags, Image
 
 from jaxstyle.io.atomic import open_regular
-from jaxstyle.io.formats import READ_FORMATS
-
-MAX_PIXELS = 250_000_000
-"""Default of the largest image that is read, in pixels."""
+from jaxstyle.io.formats import MAX_PIXELS, READ_FORMATS
 
 _lock = threading.Lock()
 _users, _saved = 0, contextlib.ExitStack()
@@ -131,17 +128,23 @@ def stored_size(image: Image.Image) -> tuple[int, int]:
     return tags[ExifTags.Base.ImageWidth], tags[ExifTags.Base.ImageLength]
 
 
-def check_pixels(image: Image.Image, count: int) -> None:
-    """Raise `DecompressionBombError` if an image has more pixels than `max_pixels`."""
-    if count > _max_pixels:
-        raise Image.DecompressionBombError
+def explain_excess(image: Image.Image | None, count: int) -> str:
+    """Return why an image is too large, to follow its path; nothing if it is not.
 
-
-def explain_bomb() -> str:
-    """Return what to do with a too large image, to follow its path."""
+    Args:
+      image: the image, or `None` if Pillow has found it too large itself.
+      count: its number of pixels.
+    """
+    format = next((f for f in READ_FORMATS if image and f.decoder == image.format), None)
+    memory, name = (format.memory, f"{format.name} ") if format else (1, "")
+    # The decoder keeps the coefficients of a progressive JPEG file.
+    if image and image.info.get("progression"):
+        memory = 2
+    if image and count * memory <= _max_pixels:
+        return ""
     return (
-        f"has more than {_max_pixels / 1e6:g} million pixels; reduce its size, or raise "
-        "`--max-pixels`"
+        f"has more than {_max_pixels / memory / 1e6:g} million pixels, the limit of {name}files; "
+        f"reduce its size, or set `--max-pixels` to {memory * max(count, _max_pixels + 1)}"
     )
 
 

@@ -192,7 +192,7 @@ def test_pipes_sockets_and_devices_are_refused_at_once(tmp_path, monkeypatch):
 
 def test_the_pixel_limit_is_checked_on_the_header(tmp_path):
     Image.new("1", (200, 100)).save(tmp_path / "a.png")
-    with pillow.pixel_limit(19_999), pytest.raises(ImageReadError, match="raise `--max-pixels`"):
+    with pillow.pixel_limit(19_999), pytest.raises(ImageReadError, match="set `--max-pixels`"):
         read_shape(tmp_path / "a.png")
     with pillow.pixel_limit(20_000):
         assert read_shape(tmp_path / "a.png") == (100, 200)
