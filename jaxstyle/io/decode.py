@@ -6,17 +6,16 @@ import io
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from jaxstyle.errors import ImageReadError, one_line
-from jaxstyle.io import pillow, png
+from jaxstyle.io import pillow, png, tiff
 from jaxstyle.io.atomic import open_regular
 
 MIN_SIDE = 16
@@ -26,7 +25,7 @@ MIN_SIDE = 16
 _LARGE_PIXELS = 25_000_000
 # Larger JPEG files are decoded at a fraction of their size.
 _DRAFT_PIXELS = 64_000_000
-_BAND_PIXELS = 2_000_000
+_BAND_PIXELS = 500_000
 _large = threading.Lock()
 
 Box = tuple[float, float, float, float]
@@ -57,7 +56,7 @@ class Source:
     @property
     def shape(self) -> tuple[int, int]:
         """Return the upright height and width."""
-        return self._upright(*pillow.stored_size(self.image))
+        return self._upright(*tiff.stored_size(self.image))
 
     def _upright(self, width: Any, height: Any) -> tuple[Any, Any]:
         return (width, height) if self.orientation >= 5 else (height, width)
@@ -85,6 +84,8 @@ class Source:
         drafted = draft(self.image)
         if self.png is not None:
             png.check_length(self.png, self.image.size)
+        elif self.image.format == "TIFF":
+            tiff.check_length(self.image, self.file.seek(0, io.SEEK_END))
         try:
             self.image.load()
         except OSError:
@@ -98,7 +99,7 @@ class Source:
 
     def crop(self, top: int, bottom: int) -> Image.Image:
         """Return what becomes the rows from `top` to `bottom` of the upright image."""
-        width, height = pillow.stored_size(self.image)
+        width, height = tiff.stored_size(self.image)
         if self.orientation in (3, 4, 7, 8):
             top, bottom = self.shape[0] - bottom, self.shape[0] - top
         box = (top, 0, bottom, height) if self.orientation >= 5 else (0, top, width, bottom)
@@ -166,6 +167,7 @@ def _reading(path: Path) -> Iterator[None]:
     except Exception as error:
         # Codecs raise many classes for damaged files: OSError, SyntaxError, struct.error.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        reason = "its pixels are damaged" if "decoder error" in str(reason) else reason
         raise ImageReadError(f"{path} cannot be read: {one_line(reason).rstrip('.')}.") from error
 
 
@@ -174,7 +176,7 @@ def decode(
 ) -> Float[ndarray, "h w c"]:
     """Return upright sRGB pixels, with opacity as a fourth channel if there is any.
 
-    Fully transparent pixels get the mean color of the image, weighted by opacity. The image is
+    The source is closed. Fully transparent pixels get the mean color of the image, weighted by opacity. The image is
     converted and resampled in bands of rows, so that its float32 pixels need little memory.
 
     Args:
@@ -200,6 +202,8 @@ def decode(
             end = begin + band.shape[0]
             rows[begin:end] = resample(band, (end - begin, shape[1]), (left, 0, right, end - begin))
             begin = end
+        # The decoded pixels would add to those of the next image.
+        source.image.close()
         return np.clip(resample(rows, shape, (0, top, shape[1], bottom)), 0, 1)
 
 
@@ -262,45 +266,11 @@ def _may_lack_rows(image: Image.Image, header: png.PngHeader) -> bool:
     return header.interlaced or not any(last.tobytes())
 
 
-@dataclass(frozen=True)
-class _Levels:
-    """How the values of a gray image are stored.
-
-    Attributes:
-      white: value of white; black is 0. `None` if Pillow has scaled the values to 8 bits.
-      inverted: whether 0 is white instead.
-      dtype: type of the stored values if Pillow reads them as another type.
-    """
-
-    white: float | None = None
-    inverted: bool = False
-    dtype: Any = None
-
-
-def _gray_levels(image: Image.Image) -> _Levels:
-    deep = image.mode == "F" or image.mode.startswith("I")
-    white = (1.0 if image.mode == "F" else 65535.0) if deep else None
-    if image.format != "TIFF":
-        return _Levels(white)
-    tags: Any = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
-    bits = tags.get(ExifTags.Base.BitsPerSample, (1,))[0]
-    signed = tags.get(ExifTags.Base.SampleFormat, (1,))[0] == 2
-    # Pillow inverts 8-bit images itself.
-    inverted = deep and tags.get(ExifTags.Base.PhotometricInterpretation) == 0
-    if image.mode == "L" and signed:
-        return _Levels(127.0, dtype=np.int8)
-    if image.mode.startswith("I"):
-        unsigned32 = bits == 32 and not signed
-        white = float(2 ** (bits - signed) - 1)
-        return _Levels(white, inverted, np.uint32 if unsigned32 else None)
-    return _Levels(white, inverted)
-
-
 class _Converter:
     """Converts strips of an image to float sRGB, with opacity if the image has any."""
 
     def __init__(self, source: Source):
-        self._levels = _gray_levels(source.image)
+        self._levels = tiff.gray_levels(source.image)
         info = source.image.info
         icc = info.get("icc_profile") if source.png is None else source.png.profile
         self._profile = _open_profile(icc)

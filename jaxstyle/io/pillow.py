@@ -119,15 +119,6 @@ def take_orientation(image: Image.Image) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
-def stored_size(image: Image.Image) -> tuple[int, int]:
-    """Return width and height of the pixels before `take_orientation` is applied."""
-    if image.format != "TIFF":
-        return image.size
-    # Pillow has applied the orientation to `size`.
-    tags: Any = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
-    return tags[ExifTags.Base.ImageWidth], tags[ExifTags.Base.ImageLength]
-
-
 def explain_excess(image: Image.Image | None, count: int) -> str:
     """Return why an image is too large, to follow its path; nothing if it is not.
 
@@ -139,12 +130,12 @@ def explain_excess(image: Image.Image | None, count: int) -> str:
     memory, name = (format.memory, f"{format.name} ") if format else (1, "")
     # The decoder keeps the coefficients of a progressive JPEG file.
     if image and image.info.get("progression"):
-        memory = 2
+        memory, name = 2, "progressive JPEG "
     if image and count * memory <= _max_pixels:
         return ""
     return (
         f"has more than {_max_pixels / memory / 1e6:g} million pixels, the limit of {name}files; "
-        f"reduce its size, or set `--max-pixels` to {memory * max(count, _max_pixels + 1)}"
+        f"reduce its size, or set `--max-pixels` to {memory * count}"
     )
 
 

@@ -9,9 +9,9 @@ from typing import NoReturn
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Chunks that Pillow may see. Others hold text, thumbnails and animations, of any size.
-_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf")
+_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _MAX_PROFILE = 32 * 2**20
-_MAX_EXIF = 2**20
+_MAX_METADATA = 2**20
 # Text that holds metadata, under the names that Pillow gives it.
 _METADATA = {b"XML:com.adobe.xmp": "xmp", b"Raw profile type exif": "Raw profile type exif"}
 # The DEFLATE format cannot compress better.
@@ -51,7 +51,7 @@ def scan(file: io.BufferedReader) -> PngHeader:
     header, srgb = PngHeader(), False
     size = file.seek(0, io.SEEK_END)
     for kind, offset, length in _chunks(file, size):
-        if kind in _KEPT and not (kind == b"eXIf" and length > _MAX_EXIF):
+        if kind in _KEPT:
             header.parts.append((offset - 8, length + 12))
         file.seek(offset)
         if kind == b"IHDR" and length >= 13:
@@ -62,12 +62,17 @@ def scan(file: io.BufferedReader) -> PngHeader:
         elif kind == b"iCCP" and length <= _MAX_PROFILE:
             packed = file.read(length).partition(b"\0")[2][1:]
             header.profile = _inflate(packed, _MAX_PROFILE)
-        elif kind in (b"tEXt", b"zTXt", b"iTXt") and length <= _MAX_EXIF:
+        elif kind == b"eXIf" and length <= _MAX_METADATA:
+            header.info["exif"] = file.read(length)
+        elif kind in (b"tEXt", b"zTXt", b"iTXt") and length <= _MAX_METADATA:
             header.info.update(_read_metadata(kind, file.read(length)))
         elif kind == b"sRGB":
             srgb = True
         elif kind == b"gAMA" and length == 4:
             header.gamma = struct.unpack(">I", file.read(4))[0] / 100_000
+    if "Raw profile type exif" not in header.info:
+        # Without this entry, Pillow would decode the pixels to look for EXIF data behind them.
+        header.info.setdefault("exif", b"")
     # Precedence of the PNG specification: iCCP, sRGB, gAMA.
     if srgb or header.profile or not header.gamma:
         header.gamma = None
@@ -98,7 +103,7 @@ def _read_metadata(kind: bytes, data: bytes) -> dict[str, str | bytes]:
         compressed = text[:1] == b"\1"
         # A language and a translated keyword come before the text.
         text = text[2:].partition(b"\0")[2].partition(b"\0")[2]
-    value = _inflate(text, _MAX_EXIF) if compressed else text
+    value = _inflate(text, _MAX_METADATA) if compressed else text
     if value is None:
         return {}
     name = _METADATA[keyword]
