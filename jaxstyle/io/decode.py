@@ -176,8 +176,9 @@ def decode(
 ) -> Float[ndarray, "h w c"]:
     """Return upright sRGB pixels, with opacity as a fourth channel if there is any.
 
-    The source is closed. Fully transparent pixels get the mean color of the image, weighted by opacity. The image is
-    converted and resampled in bands of rows, so that its float32 pixels need little memory.
+    Fully transparent pixels get the mean color of the image, weighted by opacity. The image is
+    converted and resampled in bands of rows, so that its float32 pixels need little memory. Its
+    decoded pixels are freed.
 
     Args:
       source: the file.
