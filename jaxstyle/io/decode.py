@@ -15,7 +15,7 @@ from numpy import ndarray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from jaxstyle.errors import ImageReadError, one_line
-from jaxstyle.io import pillow, png, tiff
+from jaxstyle.io import jxl, pillow, png, tiff
 from jaxstyle.io.atomic import open_regular
 
 MIN_SIDE = 16
@@ -45,11 +45,14 @@ class Source:
 
     def __init__(self, path: Path, file: io.BufferedReader):
         self.path, self.file, self.png = path, file, None
-        view = file
+        view, size = file, jxl.read_size(file)
+        if size is not None:
+            _check_excess(path, size[0] * size[1], "JXL")
+        file.seek(0)
         if file.read(8) == png.SIGNATURE:
             self.png = png.scan(file)
             view = png.open_parts(file, self.png.parts)
-        self.image = pillow.open_image(view)
+        self.image = pillow.open_image(view, without=() if size else ("JXL",))
         self.image.info.update(self.png.info if self.png else {})
         self.orientation = pillow.take_orientation(self.image)
 
@@ -135,8 +138,8 @@ def open_source(path: Path) -> Iterator[Source]:
             source = Source(path, stack.enter_context(open_regular(path)))
             stack.enter_context(source.image)
             height, width = source.shape
-            if excess := pillow.explain_excess(source.image, height * width):
-                raise ImageReadError(f"{path} {excess}.")
+            progressive = bool(source.image.info.get("progression"))
+            _check_excess(path, height * width, source.image.format or "", progressive)
             if min(height, width) < MIN_SIDE:
                 raise ImageReadError(
                     f"{path} is {width}x{height}; both sides must be at least {MIN_SIDE} pixels. "
@@ -160,8 +163,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise ImageReadError(f"{path} {pillow.explain_unidentified(path)}.") from None
     except Image.DecompressionBombError as error:
         count = re.search(r"\d+", str(error))
-        excess = pillow.explain_excess(None, int(count[0]) if count else 0)
-        raise ImageReadError(f"{path} {excess}.") from None
+        _check_excess(path, int(count[0]) if count else 2**62)
     except MemoryError:
         raise ImageReadError(f"{path} cannot be read: out of memory; reduce its size.") from None
     except Exception as error:
@@ -169,6 +171,12 @@ def _reading(path: Path) -> Iterator[None]:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         reason = "its pixels are damaged" if "decoder error" in str(reason) else reason
         raise ImageReadError(f"{path} cannot be read: {one_line(reason).rstrip('.')}.") from error
+
+
+def _check_excess(path: Path, count: int, decoder: str = "", progressive: bool = False) -> None:
+    """Raise `ImageReadError` if an image has too many pixels."""
+    if excess := pillow.explain_excess(count, decoder, progressive=progressive):
+        raise ImageReadError(f"{path} {excess}.") from None
 
 
 def decode(

@@ -24,7 +24,9 @@ class ReadFormat:
       decoder: Pillow's name.
       suffixes: usual file name suffixes. Content decides, not the name.
       memory: memory that its decoder needs per pixel, as a multiple of PNG's.
-      package: module of the extra that reads the format, or empty.
+      package: module that reads the format, or empty for Pillow itself.
+      extra: optional dependency of jaxstyle that installs the module.
+      marks: bytes near the beginning of files, for formats that may not be installed.
     """
 
     name: str
@@ -32,6 +34,8 @@ class ReadFormat:
     suffixes: tuple[str, ...]
     memory: int = 1
     package: str = ""
+    extra: str = ""
+    marks: tuple[bytes, ...] = ()
 
     @property
     def installed(self) -> bool:
@@ -51,9 +55,11 @@ READ_FORMATS = (
     ReadFormat("JPEG 2000", "JPEG2000", (".jp2", ".j2k", ".jpx", ".jpf"), 5),
     ReadFormat("PPM", "PPM", (".ppm", ".pgm", ".pbm", ".pnm", ".pfm")),
     ReadFormat("ICO", "ICO", (".ico",)),
-    ReadFormat("HEIC", "HEIF", (".heic", ".heif"), 3, "pillow_heif"),
+    ReadFormat("HEIC", "HEIF", (".heic", ".heif"), 3, "pillow_heif", "heif",
+               (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1")),
+    ReadFormat("JPEG XL", "JXL", (".jxl",), 3, "pillow_jxl", "jxl", (b"\xff\x0a", b"JXL ")),
     ReadFormat("TGA", "TGA", (".tga",)),
-)
+)  # fmt: skip
 """Input formats, in the order in which they are tried."""
 
 READ_SUFFIXES = tuple(suffix for format in READ_FORMATS for suffix in format.suffixes)
@@ -68,5 +74,5 @@ def describe_formats() -> str:
       >>> print(describe_formats().partition(";")[2].strip())
       written: .png .jpg .jpeg .webp .tif .tiff.
     """
-    names = [f.name + (" (extra `heif`)" if f.package else "") for f in READ_FORMATS]
+    names = [f.name + (f" (extra `{f.extra}`)" if f.extra else "") for f in READ_FORMATS]
     return f"Images read: {', '.join(names)}; written: {' '.join(FORMATS)}."

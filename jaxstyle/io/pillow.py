@@ -6,7 +6,7 @@ import functools
 import logging
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib import import_module
 from io import BufferedIOBase
 from pathlib import Path
@@ -71,7 +71,7 @@ def _settings() -> Iterator[None]:
     limit = Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")
-        warnings.filterwarnings("ignore", module="pillow_heif")
+        warnings.filterwarnings("ignore", module="pillow_(heif|jxl)")
         # Pillow rejects twice this number, in the frames of an ICO file too.
         Image.MAX_IMAGE_PIXELS = max(1, _max_pixels // 2)
         try:
@@ -85,7 +85,8 @@ def _decoders() -> tuple[str, ...]:
     """Return Pillow's names of the formats that are read, and prepare Pillow for them."""
     for format in READ_FORMATS:
         if format.package and format.installed:
-            import_module(format.package).register_heif_opener()
+            module = import_module(format.package)
+            getattr(module, "register_heif_opener", lambda: None)()
     Image.init()
     # Without a handler, Python would print Pillow's log messages.
     logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -95,13 +96,18 @@ def _decoders() -> tuple[str, ...]:
     return tuple(format.decoder for format in READ_FORMATS if format.decoder in Image.OPEN)
 
 
-def open_image(file: BufferedIOBase) -> Image.Image:
+def open_image(file: BufferedIOBase, *, without: Collection[str] = ()) -> Image.Image:
     """Open an image in one of the formats in `READ_FORMATS`, whatever its name.
 
     Pillow gets a file object, never a path: it would map uncompressed files into memory, and
     read them wrongly if they are rotated.
+
+    Args:
+      file: the file.
+      without: Pillow's names of formats that the file does not have.
     """
-    return Image.open(cast(IO[bytes], file), formats=_decoders())
+    formats = [decoder for decoder in _decoders() if decoder not in without]
+    return Image.open(cast(IO[bytes], file), formats=formats)
 
 
 def take_orientation(image: Image.Image) -> int:
@@ -111,6 +117,9 @@ def take_orientation(image: Image.Image) -> int:
     after this call.
     """
     orientation: Any = 1
+    if image.format == "JXL" and not getattr(image, "jpeg", False):
+        # Its own header holds the orientation, and its decoder applies it.
+        return 1
     with contextlib.suppress(Exception):
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     if image.format == "TIFF":
@@ -119,19 +128,19 @@ def take_orientation(image: Image.Image) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
-def explain_excess(image: Image.Image | None, count: int) -> str:
+def explain_excess(count: int, decoder: str = "", *, progressive: bool = False) -> str:
     """Return why an image is too large, to follow its path; nothing if it is not.
 
     Args:
-      image: the image, or `None` if Pillow has found it too large itself.
-      count: its number of pixels.
+      count: number of pixels.
+      decoder: Pillow's name of the format.
+      progressive: whether it is a JPEG file whose decoder keeps its coefficients.
     """
-    format = next((f for f in READ_FORMATS if image and f.decoder == image.format), None)
+    format = next((f for f in READ_FORMATS if f.decoder == decoder), None)
     memory, name = (format.memory, f"{format.name} ") if format else (1, "")
-    # The decoder keeps the coefficients of a progressive JPEG file.
-    if image and image.info.get("progression"):
+    if progressive:
         memory, name = 2, "progressive JPEG "
-    if image and count * memory <= _max_pixels:
+    if count * memory <= _max_pixels:
         return ""
     return (
         f"has more than {_max_pixels / memory / 1e6:g} million pixels, the limit of {name}files; "
@@ -142,13 +151,15 @@ def explain_excess(image: Image.Image | None, count: int) -> str:
 def explain_unidentified(path: Path) -> str:
     """Return why a file cannot be read, to follow its path."""
     with open_regular(path) as file:
-        begin = file.read(4)
+        begin = file.read(12)
     if not begin:
         return "is empty; copy it again"
     for format in READ_FORMATS:
-        if path.suffix.lower() in format.suffixes and not format.installed:
-            return f"cannot be read: install {format.name} with `pip install 'jaxstyle[heif]'`"
-    if begin in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        marked = path.suffix.lower() in format.suffixes or any(m in begin for m in format.marks)
+        if marked and not format.installed:
+            install = f"`pip install 'jaxstyle[{format.extra}]'`"
+            return f"cannot be read without an extra; install {format.name} with {install}"
+    if begin[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return (
             "cannot be read: it is a damaged TIFF or a rare kind, such as float RGB; save it as PNG"
         )

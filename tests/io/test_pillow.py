@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 from conftest import IMAGES
-from PIL import Image
 from pictures import tiff
+from PIL import Image
 
 from jaxstyle import read_image
 from jaxstyle.errors import ImageReadError
@@ -64,7 +64,7 @@ def test_a_progressive_jpeg_has_a_lower_limit(tmp_path):
         read_shape(tmp_path / "a.jpg")
 
 
-@pytest.mark.parametrize("name", ["a.heic", "a.HEIF"])
+@pytest.mark.parametrize("name", ["a.heic", "a.jpg"])
 def test_an_error_names_the_extra_that_is_missing(tmp_path, monkeypatch, name):
     monkeypatch.setattr(pillow, "READ_FORMATS", _without_extras())
     pillow._decoders.cache_clear()
@@ -87,6 +87,7 @@ DAMAGED = {
     "PPM": {}, "ICO": {}, "TGA": {"compression": "tga_rle"}, "TIFF": {},
     "TIFF LZW": {"compression": "tiff_lzw"}, "TIFF DEFLATE": {"compression": "tiff_adobe_deflate"},
     "TIFF JPEG": {"compression": "jpeg"}, "TIFF PACKBITS": {"compression": "packbits"},
+    "HEIF": {}, "JXL": {},
 }  # fmt: skip
 READ_ALL = """
 import logging, sys, warnings
@@ -130,8 +131,10 @@ def test_damaged_files_print_nothing_in_this_process_or_its_libraries(tmp_path):
     exif[274] = 6
     for format, options in DAMAGED.items():
         buffer = io.BytesIO()
+        if format in ("HEIF", "JXL") and format not in pillow._decoders():
+            continue  # Its extra is not installed.
         if format not in ("GIF", "BMP", "PPM", "TGA", "ICO", "JPEG2000"):
-            options = {**options, "exif": exif}
+            options = {**options, "exif": exif.tobytes()}
         picture.save(buffer, format.split()[0], **options)
         for number, data in enumerate(damage(buffer.getvalue(), random)):
             (tmp_path / "files" / f"{format}-{number:02}").write_bytes(data)
