@@ -360,9 +360,8 @@ def _srgb_transform(
     mode: str, profile: ImageCms.ImageCmsProfile | None
 ) -> ImageCms.ImageCmsTransform | None:
     """Return how to convert an image to sRGB; `None` if no profile fits it."""
-    if mode == "LAB":
-        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-    if profile is None or mode not in ("RGB", "L", "CMYK", "LAB"):
+    # Lab is a space of its own; Pillow converts it.
+    if profile is None or mode not in ("RGB", "L", "CMYK"):
         return None
     try:
         return ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
