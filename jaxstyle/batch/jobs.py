@@ -14,16 +14,14 @@ from typing import Any, get_args
 
 from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.errors import ImageReadError
-from jaxstyle.io.images import FORMATS
+from jaxstyle.io.atomic import open_regular
+from jaxstyle.io.formats import FORMATS, READ_SUFFIXES
 from jaxstyle.options import NAME_TEMPLATE, Init, Pairing
 from jaxstyle.presets import PRESETS
 
 RESERVED = "contact_sheet"
 """Prefix of the contact sheets' file names; no output may start with it."""
 
-# Suffixes searched for in a folder or with a glob such as `*`. A path, a job file, or a glob
-# that names a suffix may use any other format that Pillow reads.
-_SUFFIXES = (*FORMATS, ".bmp", ".gif", ".avif", ".jp2", ".tga", ".ppm", ".pgm")
 _FIELDS = {f.name: f for f in dataclasses.fields(StyleConfig)}
 _FILES = ("content", "style", "mask", "output")
 _COLUMNS = (*_FILES, "preset", *_FIELDS)
@@ -98,13 +96,10 @@ def find_images(source: str, *, results: Collection[str] = ()) -> list[Path]:
     if path.is_dir():
         candidates = [p for p in path.iterdir() if _is_image(p)]
     elif glob.has_magic(source) and not path.exists():
-        # Unlike in `glob.glob`, `**` does not follow links to folders, so a loop of links ends.
-        root = Path(path.anchor) if path.anchor else Path()
-        matches = [p for p in root.glob(str(path.relative_to(root))) if not p.is_dir()]
         # A glob that names a suffix, such as `*.heic`, may match any format.
         any_format = path.suffix not in ("", ".*")
         candidates = [
-            p for p in matches if _is_image(p) or (any_format and not p.name.startswith("."))
+            p for p in _match(source) if _is_image(p) or (any_format and not p.name.startswith("."))
         ]
     elif path.exists() or path.is_symlink():
         return [path]
@@ -114,13 +109,44 @@ def find_images(source: str, *, results: Collection[str] = ()) -> list[Path]:
     if not images and candidates:
         raise ImageReadError(f"{source} contains only results of this batch; name other images.")
     if not images:
-        raise ImageReadError(f"{source} contains no images ({', '.join(_SUFFIXES)}).")
+        raise ImageReadError(f"{source} contains no images ({', '.join(READ_SUFFIXES)}).")
     return sorted(images)
+
+
+def find_skipped(source: str) -> list[Path]:
+    """Return the files that `find_images` leaves out because of their suffixes, sorted.
+
+    Args:
+      source: path of a folder or a file, or a glob.
+    """
+    path = Path(source)
+    if path.is_dir():
+        files = list(path.iterdir())
+    elif path.suffix in ("", ".*"):
+        files = _match(source)
+    else:
+        return []
+    own = (".", RESERVED, "jobs.", "report.")
+    return sorted(
+        file
+        for file in files
+        if file.suffix.lower() not in READ_SUFFIXES
+        and not file.name.startswith(own)
+        and file.is_file()
+    )
+
+
+def _match(source: str) -> list[Path]:
+    """Return the files that a glob matches."""
+    path = Path(source)
+    # Unlike in `glob.glob`, `**` does not follow links to folders, so a loop of links ends.
+    root = Path(path.anchor) if path.anchor else Path()
+    return [p for p in root.glob(str(path.relative_to(root))) if not p.is_dir()]
 
 
 def _is_image(path: Path) -> bool:
     excluded = path.name.startswith((".", RESERVED))
-    return path.suffix.lower() in _SUFFIXES and not excluded and not path.is_dir()
+    return path.suffix.lower() in READ_SUFFIXES and not excluded and not path.is_dir()
 
 
 def pair_jobs(
@@ -250,7 +276,8 @@ def read_job_file(path: Path, defaults: Defaults, template: str = NAME_TEMPLATE)
       ValueError: the file, a column or a value is invalid; the message names file and line.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        with open_regular(path) as file:
+            text = file.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.") from None
     except OSError as error:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,10 +12,11 @@ from jaxstyle import pyramid
 from jaxstyle.batch.jobs import Job
 from jaxstyle.errors import ImageReadError
 from jaxstyle.io import images
-from jaxstyle.io.inputs import check_proportions, read_mask, read_style
+from jaxstyle.io.inputs import read_mask, read_start, read_style
 from jaxstyle.loop.style_cache import FifoCache
 
 _CACHED_STYLES = 16
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -56,22 +58,22 @@ class Loader:
           ValueError: a mask or a start does not fit, or a style image is too small.
         """
         job = self._jobs[index]
-        content = _read(job.content, lambda path: images.read_image(path, alpha=True))
-        shape = pyramid.fit_shape(content.shape, job.config.size)
-        content, alpha = content[..., :3], content[..., 3:]
+        shape = pyramid.fit_shape(_read(job.content, images.read_shape), job.config.size)
+        content = _read(job.content, lambda path: _read_content(path, group_shape))
+        alpha = content[..., 3:]
+        if alpha.size and shape != group_shape:
+            alpha = _read(job.content, lambda path: _read_content(path, shape))[..., 3:]
         masks = [_read(path, lambda path: read_mask(path, shape)) for path in job.masks]
         masks = [images.resize(mask[..., None], group_shape)[..., 0] for mask in masks]
         start = None
         if job.start is not None:
-            start = _read(job.start, images.read_image)
-            check_proportions(job.start, start.shape, shape)
-            start = images.resize(start, group_shape)
+            start = _read(job.start, lambda path: read_start(path, shape, group_shape))
         return JobInputs(
             index=index,
-            content=images.resize(content, group_shape),
+            content=content[..., :3],
             styles=tuple(self._read_style(path, job, group_shape) for path in job.styles),
             shape=shape,
-            alpha=images.resize(alpha, shape) if alpha.size else None,
+            alpha=alpha if alpha.size else None,
             masks=np.stack(masks) if masks else None,
             start=start,
         )
@@ -86,7 +88,11 @@ class Loader:
             )
 
 
-def _read(path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
+def _read_content(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    return images.read_image_as(path, lambda _: shape, alpha=True)
+
+
+def _read(path: Path, read: Callable[[Path], Value]) -> Value:
     try:
         return read(path)
     except OSError as error:

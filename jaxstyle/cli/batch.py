@@ -18,6 +18,7 @@ from jaxstyle.errors import ExitCode, WriteError
 from jaxstyle.reporting import Reporter
 
 _MAX_ERRORS_SHOWN = 20
+_MAX_SKIPPED_SHOWN = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +42,13 @@ class BatchOptions(Options):
     write_report: bool = True
 
 
-def run_batch(options: BatchOptions, jobs: Sequence[Job]) -> ExitCode:
+def run_batch(options: BatchOptions, jobs: Sequence[Job], skipped: Sequence[Path] = ()) -> ExitCode:
     """Do the jobs that are not done yet, or show the plan.
+
+    Args:
+      options: options of the command.
+      jobs: all jobs.
+      skipped: files beside the inputs that are not images, to be announced.
 
     Raises:
       WriteError: the folder cannot be written, or another process works on it.
@@ -51,6 +57,8 @@ def run_batch(options: BatchOptions, jobs: Sequence[Job]) -> ExitCode:
     if folder.exists() and not folder.is_dir():
         raise WriteError(f"cannot write to {folder}: it is a file; name a folder.")
     with options.reporter() as reporter:
+        if skipped:
+            reporter.note(_describe_skipped(skipped))
         needs_decoder = any(job.config.init == "adain" for job in jobs)
         context = RunContext.load(options, decoder=needs_decoder)
         if options.dry_run:
@@ -78,6 +86,13 @@ def run_batch(options: BatchOptions, jobs: Sequence[Job]) -> ExitCode:
             failed=len(failed),
         )
     return code
+
+
+def _describe_skipped(skipped: Sequence[Path]) -> str:
+    files = "1 file" if len(skipped) == 1 else f"{len(skipped)} files"
+    names = ", ".join(path.name for path in skipped[:_MAX_SKIPPED_SHOWN])
+    more = ", ..." if len(skipped) > _MAX_SKIPPED_SHOWN else ""
+    return f"{files} skipped: {names}{more} (no suffix of an image)"
 
 
 def _summarize(folder: Path, jobs: int, done: int, failed: Sequence[Record]) -> str:

@@ -1,6 +1,7 @@
 """The commands: from parsed arguments to a call. See `jaxstyle.cli.parser` for the arguments."""
 
 import argparse
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any, get_args
@@ -15,7 +16,14 @@ from jaxstyle.analysis.cost import (
     peak_process_bytes,
     time_pixel_step,
 )
-from jaxstyle.batch.jobs import Defaults, check_jobs, find_images, pair_jobs, read_job_file
+from jaxstyle.batch.jobs import (
+    Defaults,
+    check_jobs,
+    find_images,
+    find_skipped,
+    pair_jobs,
+    read_job_file,
+)
 from jaxstyle.batch.ledger import Ledger, Shard
 from jaxstyle.cli import layers as studies
 from jaxstyle.cli.batch import BatchOptions, run_batch
@@ -25,14 +33,25 @@ from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.errors import ExitCode, WeightsError
 from jaxstyle.io import images, weights
 from jaxstyle.io.atomic import check_output, file_sha256
-from jaxstyle.io.inputs import check_proportions, read_mask, read_style
+from jaxstyle.io.inputs import STDIN, copy_stdin, read_mask, read_start, read_style
 from jaxstyle.io.keras import from_keras
+from jaxstyle.io.pillow import pixel_limit
 from jaxstyle.io.provenance import metadata
 from jaxstyle.options import Init
 from jaxstyle.presets import PRESETS
 
 # On a CPU, convolutions use packing buffers that the compiler's memory analysis leaves out.
 _PACKING_FACTOR = 1.1
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command that the arguments name."""
+    with contextlib.ExitStack() as stack:
+        if "max_pixels" in args:
+            stack.enter_context(pixel_limit(args.max_pixels))
+        if getattr(args, "content", None) == STDIN:
+            args.content = stack.enter_context(copy_stdin())
+        return globals()[args.command](args)
 
 
 def config_of(args: argparse.Namespace) -> StyleConfig:
@@ -70,9 +89,7 @@ def stylize(args: argparse.Namespace) -> int:
     shape = content.shape[:2]
     styles = [read_style(path, shape, config) for path in args.styles]
     masks = [read_mask(path, shape) for path in args.mask]
-    start = None if start_path is None else images.read_image(start_path)
-    if start_path is not None and start is not None:
-        check_proportions(start_path, start.shape, shape)
+    start = None if start_path is None else read_start(start_path, shape, shape)
     return run_job(
         options,
         config,
@@ -204,6 +221,7 @@ def batch(args: argparse.Namespace) -> int:
     start = take_start_file(args)
     options, defaults = BatchOptions.of(args), Defaults(args.preset, flags_of(args), start)
     defaults.config()
+    skipped = []
     source = Path(args.contents)
     if source.suffix.lower() in (".csv", ".toml"):
         if args.styles is not None:
@@ -217,9 +235,10 @@ def batch(args: argparse.Namespace) -> int:
         results = Ledger(options.output, Shard()).outputs()
         contents = find_images(args.contents, results=results)
         styles = find_images(args.styles, results=results)
+        skipped = [path for name in (args.contents, args.styles) for path in find_skipped(name)]
         jobs = pair_jobs(contents, styles, defaults, pairing=args.pair, template=args.name)
     check_jobs(jobs, options.output)
-    return run_batch(options, jobs)
+    return run_batch(options, jobs, skipped)
 
 
 def weights_info(args: argparse.Namespace) -> int:

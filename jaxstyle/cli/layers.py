@@ -30,7 +30,7 @@ from jaxstyle.errors import ExitCode
 from jaxstyle.host import on_signals
 from jaxstyle.io import images
 from jaxstyle.io.atomic import write_bytes
-from jaxstyle.io.inputs import check_proportions, read_style
+from jaxstyle.io.inputs import read_start, read_style
 from jaxstyle.io.provenance import metadata
 from jaxstyle.reporting import Reporter
 from jaxstyle.types import Params
@@ -242,15 +242,13 @@ def score(options: ScoreOptions) -> ExitCode:
     Raises:
       ValueError: the result is too small, or its proportions differ from the content image's.
     """
-    image = images.read_image(options.image)
-    size = options.size or min(max(image.shape[:2]), _SCORE_SIZE)
+    size = options.size or min(max(images.read_shape(options.image)), _SCORE_SIZE)
     content = _read_content(options.content, size)
-    height, width = content.shape[:2]
-    check_proportions(options.image, image.shape, (height, width))
+    shape = content.shape[:2]
+    image = read_start(options.image, shape, shape)
     style = images.read_image(options.style, size, enlarge=False)
     with options.reporter() as reporter:
         params = limit_filters(RunContext.load(options).params)
-        image = images.resize(image, (height, width))
         scores = jax.jit(metrics.score)(params, content, style, image)
         for name, value in scores._asdict().items():
             meaning = metrics.MEANINGS[name]

@@ -16,6 +16,7 @@ from jaxstyle.cli.flags import (
 )
 from jaxstyle.config import StyleConfig
 from jaxstyle.errors import ExitCode, one_line
+from jaxstyle.io.formats import MAX_PIXELS, describe_formats
 from jaxstyle.options import NAME_TEMPLATE, Pairing
 
 
@@ -62,11 +63,13 @@ def _add_command(commands: Any, name: str, text: str) -> argparse.ArgumentParser
 def _run(args: argparse.Namespace) -> int:
     from jaxstyle.cli import commands
 
-    return getattr(commands, args.command)(args)
+    return commands.run(args)
 
 
 def _add_content(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("content", metavar="CONTENT", type=Path, help="content image")
+    parser.add_argument(
+        "content", metavar="CONTENT", type=Path, help="content image; - reads it from stdin"
+    )
 
 
 def _add_styles(parser: argparse.ArgumentParser) -> None:
@@ -96,6 +99,18 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="write the current image to the output after the first step, then at this interval",
     )
+
+
+def _add_max_pixels(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-pixels",
+        type=positive,
+        default=MAX_PIXELS,
+        metavar="N",
+        help="largest image to read, in pixels; larger ones need more memory (default: "
+        "%(default)s; less for formats that need more memory)",
+    )
+    parser.epilog = describe_formats()
 
 
 def _add_batch_size(parser: argparse.ArgumentParser) -> None:
@@ -134,6 +149,7 @@ def _add_stylize(commands: Any) -> None:
         metavar="SECONDS",
         help="interval of checkpoints; each level ends with one too (default: 60)",
     )
+    _add_max_pixels(parser)
     _add_outputs(parser)
     add_options(parser, start_file=True)
 
@@ -142,6 +158,7 @@ def _add_preview(commands: Any) -> None:
     parser = _add_command(commands, "preview", "approximate a result in one pass (AdaIN)")
     _add_content(parser)
     _add_styles(parser)
+    _add_max_pixels(parser)
     _add_output(parser)
     parser.add_argument(
         "--strength",
@@ -159,6 +176,7 @@ def _add_texture(commands: Any) -> None:
     parser = _add_command(commands, "texture", "make a texture from style images alone")
     _add_styles(parser)
     parser.add_argument("--aspect", type=float, default=1.0, help="width over height (default: 1)")
+    _add_max_pixels(parser)
     _add_outputs(parser)
     content_fields = (
         "content_layers", "content_weight", "content_norm", "laplacian_weight", "color"
@@ -178,6 +196,7 @@ def _add_reconstruct(commands: Any) -> None:
         default="content",
         help="match the features, or their statistics (default: content)",
     )
+    _add_max_pixels(parser)
     _add_outputs(parser)
     add_options(
         parser,
@@ -215,6 +234,7 @@ def _add_score(commands: Any) -> None:
         help="long edge at which to compare (default: the result's own, at most 512)",
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="VGG19 weights file to use")
+    _add_max_pixels(parser)
     add_logging(parser)
 
 
@@ -246,6 +266,7 @@ def _add_layers(commands: Any) -> None:
         help="show reconstructions from single layers (default: on)",
     )
     _add_batch_size(parser)
+    _add_max_pixels(parser)
     add_logging(parser)
     add_options(
         parser, without=("style_layers", "style_weight", "blend", "color"), size=128, steps=(150,)
@@ -283,6 +304,7 @@ def _add_batch(commands: Any) -> None:
         "/ makes folders (default: %(default)s)",
     )
     _add_batch_size(parser)
+    _add_max_pixels(parser)
     parser.add_argument(
         "--shard", default="1/1", metavar="I/N", help="do part I of N, for N processes or hosts"
     )
@@ -323,3 +345,4 @@ def _add_weights(commands: Any) -> None:
         default=[],
         help="scale every filter to a mean activation of 1 over these images",
     )
+    _add_max_pixels(convert)

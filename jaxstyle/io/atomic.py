@@ -1,9 +1,12 @@
-"""Atomic file writes, checks of output paths, and file hashes."""
+"""Atomic file writes, reads of regular files only, checks of output paths, and file hashes."""
 
 import contextlib
+import errno
 import hashlib
+import io
 import os
 import re
+import stat
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -81,7 +84,36 @@ def _partial_prefix(path: Path) -> str:
     return f".jaxstyle-{digest[:16]}-"
 
 
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a regular file for reading. A pipe, device or socket could be read for ever.
+
+    Raises:
+      OSError: the file cannot be read, or is not a regular file.
+    """
+    _check_regular(path, path.stat())
+    # A pipe put in place of the file since then must not block.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    file = os.fdopen(os.open(path, flags), "rb")
+    try:
+        _check_regular(path, os.fstat(file.fileno()))
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _check_regular(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a file in hexadecimal.
+
+    Raises:
+      OSError: the file cannot be read, or is not a regular file.
+    """
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,28 +4,22 @@ Reading applies the EXIF orientation, converts ICC profiles to sRGB and expands 
 Writing is atomic and embeds an sRGB profile.
 """
 
-import contextlib
 import io
 import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, PngImagePlugin
 
-from jaxstyle.errors import ImageReadError, WriteError, one_line
+from jaxstyle.errors import ImageReadError, WriteError
+from jaxstyle.io import decode
 from jaxstyle.io.atomic import check_output, write_bytes
-
-MIN_SIDE = 16
-"""Smallest side of an image, in pixels. VGG19's deep layers are empty below it."""
-
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF",
-           ".tiff": "TIFF"}  # fmt: skip
-"""Output formats by file name suffix."""
+from jaxstyle.io.decode import MIN_SIDE as MIN_SIDE
+from jaxstyle.io.formats import FORMATS as FORMATS
 
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "PNG": {},
@@ -50,8 +44,9 @@ def read_image(
     Fully transparent pixels get the mean color of the image, weighted by opacity.
 
     Args:
-      path: file in any format that Pillow reads. Gray keeps its precision of 16 bits or float32;
-        RGB has 8 bits per channel. Only the first frame of an animation is read.
+      path: file in a format of `formats.READ_FORMATS`, whatever its name. Gray keeps its
+        precision of 16 bits or float32; RGB has 8 bits per channel. Only the first frame of an
+        animation is read.
       size: long edge of the returned image, in pixels (bicubic, antialiased).
       enlarge: whether to enlarge a smaller image to `size`.
       alpha: return opacity as a fourth channel if the file has transparency.
@@ -73,13 +68,14 @@ def read_image(
       >>> round(float(image.mean()), 3)
       0.2
     """
-    path = Path(path)
-    with _open_image(path) as file:
-        file.load()
-        pixels = _to_rgba(ImageOps.exif_transpose(file))
-    if size is not None:
-        pixels = _resize_long_edge(path, pixels, size, enlarge)
-    return pixels if alpha and pixels.shape[-1] == 4 else pixels[..., :3]
+
+    def target(shape: tuple[int, int]) -> tuple[int, int]:
+        scale = 1.0 if size is None else size / max(shape)
+        if scale > 1 and not enlarge:
+            scale = 1.0
+        return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+
+    return read_image_as(path, target, alpha=alpha)
 
 
 def read_shape(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -88,13 +84,8 @@ def read_shape(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises:
       ImageReadError: as for `read_image`, as far as the header shows it.
     """
-    with _open_image(Path(path)) as file:
-        width, height, exif = *file.size, file.getexif()
-        if file.format == "TIFF":
-            # Pillow has already applied the orientation to `file.size`.
-            width, height = exif[ExifTags.Base.ImageWidth], exif[ExifTags.Base.ImageLength]
-        swapped = exif.get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-    return (width, height) if swapped else (height, width)
+    with decode.open_source(Path(path)) as source:
+        return source.shape
 
 
 def read_thumbnail(path: str | os.PathLike[str], size: int) -> Image.Image:
@@ -103,124 +94,49 @@ def read_thumbnail(path: str | os.PathLike[str], size: int) -> Image.Image:
     Raises:
       ImageReadError: as for `read_image`.
     """
-    with _open_image(Path(path)) as file:
-        # JPEG can be decoded at a fraction of its size, which is faster.
-        file.draft(None, (2 * size, 2 * size))
-        return _to_srgb(
-            ImageOps.contain(ImageOps.exif_transpose(file.convert("RGB")), (size, size))
-        )
+    with decode.open_source(Path(path)) as source:
+        height, width = source.shape
+        scale = size / max(height, width)
+        shape = max(1, round(height * scale)), max(1, round(width * scale))
+        pixels = decode.decode(source, shape, fast=True)[..., :3]
+    return Image.fromarray(np.round(pixels * 255).astype(np.uint8))
 
 
-@contextlib.contextmanager
-def _open_image(path: Path) -> Iterator[Image.Image]:
-    """Open an image file. Any exception inside the block becomes an `ImageReadError`."""
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns at half the size that it rejects.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
-                _check_size(path, file.size)
-                yield file
-    except ImageReadError:
-        raise
-    except FileNotFoundError:
-        raise ImageReadError(f"{path} does not exist.") from None
-    except IsADirectoryError:
-        raise ImageReadError(f"{path} is a folder; name an image in it.") from None
-    except UnidentifiedImageError:
-        if path.stat().st_size == 0:
-            raise ImageReadError(f"{path} is empty; copy it again.") from None
-        raise ImageReadError(
-            f"{path} is not an image that Pillow can read; convert it to PNG or JPEG."
-        ) from None
-    except Image.DecompressionBombError:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
-        raise ImageReadError(
-            f"{path} has more than {limit} million pixels; reduce its size first."
-        ) from None
-    except Exception as error:
-        # Codecs raise many classes for damaged files: OSError, SyntaxError, struct.error.
-        raise ImageReadError(f"{path} cannot be read: {one_line(error).rstrip('.')}.") from error
-
-
-def _check_size(path: Path, size: tuple[int, int]) -> None:
-    if min(size) < MIN_SIDE:
-        raise ImageReadError(
-            f"{path} is {size[0]}x{size[1]}; both sides must be at least {MIN_SIDE} pixels. "
-            "Use a larger image."
-        )
-
-
-def _to_rgba(image: Image.Image) -> Float[ndarray, "h w c"]:
-    """Return float sRGB pixels: RGB, or RGBA if the image has transparency."""
-    if image.mode.startswith("I") or image.mode == "F":
-        gray = np.asarray(image, np.float32)
-        # A gray PNG marks one value as transparent.
-        transparent_gray = image.info.get("transparency")
-        alpha = None
-        if transparent_gray is not None:
-            alpha = (gray != transparent_gray)[..., None].astype(np.float32)
-        # Pillow may read 16-bit files as 32-bit integers. Floats are assumed to be in [0, 1].
-        gray = gray if image.mode == "F" else gray / 65535
-        if not np.isfinite(gray).all():
-            raise ValueError("it contains pixels that are not finite")
-        rgb = np.repeat(np.clip(gray, 0, 1)[..., None], 3, axis=-1)
-    else:
-        opacity = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
-        alpha = None if opacity is None else np.asarray(opacity, np.float32)[..., None] / 255
-        if image.mode in ("P", "PA", "RGBA", "RGBX", "La", "RGBa", "1"):
-            image = image.convert("RGBA").convert("RGB")
-        elif image.mode == "LA":
-            image = image.convert("L")
-        rgb = np.asarray(_to_srgb(image), np.float32) / 255
-    if alpha is None:
-        return rgb
-    if 0 < alpha.mean() < 1:
-        rgb = np.where(alpha > 0, rgb, (rgb * alpha).mean(axis=(0, 1)) / alpha.mean())
-    return np.concatenate([rgb, alpha], axis=-1, dtype=np.float32)
-
-
-def _to_srgb(image: Image.Image) -> Image.Image:
-    icc = image.info.get("icc_profile")
-    if icc and image.mode in ("RGB", "L", "CMYK", "LAB"):
-        try:
-            profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-            converted = ImageCms.profileToProfile(
-                image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"
-            )
-            if converted is not None:
-                return converted
-        except (ImageCms.PyCMSError, OSError):
-            # An invalid profile is ignored: the pixels are assumed to be sRGB.
-            pass
-    return image.convert("RGB")
-
-
-def _resize_long_edge(
-    path: Path, pixels: ndarray, size: int, enlarge: bool
+def read_image_as(
+    path: str | os.PathLike[str],
+    target: Callable[[tuple[int, int]], tuple[int, int]],
+    *,
+    alpha: bool = False,
 ) -> Float[ndarray, "h w c"]:
-    height, width = pixels.shape[:2]
-    scale = size / max(height, width)
-    if scale > 1 and not enlarge:
-        return pixels
-    shape = (max(1, round(height * scale)), max(1, round(width * scale)))
-    if min(shape) < MIN_SIDE:
-        raise ImageReadError(
-            f"{path} is {width}x{height} and becomes {shape[1]}x{shape[0]} at a long edge of "
-            f"{size}; both sides must be at least {MIN_SIDE} pixels. Raise the size or crop the "
-            "image."
-        )
-    return resize(pixels, shape)
+    """Read an image file at a size that depends on the file's size.
+
+    Args:
+      path: file, as for `read_image`.
+      target: returns the height and width to resample to, from those of the file.
+      alpha: return opacity as a fourth channel if the file has transparency.
+
+    Raises:
+      ImageReadError: as for `read_image`, or `target` raises it.
+    """
+    with decode.open_source(Path(path)) as source:
+        height, width = source.shape
+        shape = target((height, width))
+        if min(shape) < MIN_SIDE:
+            raise ImageReadError(
+                f"{path} is {width}x{height} and becomes {shape[1]}x{shape[0]} at a long edge of "
+                f"{max(shape)}; both sides must be at least {MIN_SIDE} pixels. Raise the size or "
+                "crop the image."
+            )
+        pixels = decode.decode(source, shape)
+    return pixels if alpha and pixels.shape[-1] == 4 else pixels[..., :3]
 
 
 def resize(pixels: Float[ndarray, "_h _w c"], shape: Sequence[int]) -> Float[ndarray, "h w c"]:
     """Resample to the height and width `shape` (bicubic, antialiased), clipped to [0, 1]."""
-    height, width = shape[:2]
-    if pixels.shape[:2] == (height, width):
+    if pixels.shape[:2] == tuple(shape[:2]):
         return pixels
-    planes = [Image.fromarray(pixels[..., c]) for c in range(pixels.shape[-1])]
-    planes = [plane.resize((width, height), Image.Resampling.BICUBIC) for plane in planes]
-    return np.clip(np.stack([np.asarray(plane) for plane in planes], axis=-1), 0, 1)
+    box = (0, 0, pixels.shape[1], pixels.shape[0])
+    return np.clip(decode.resample(pixels, shape, box), 0, 1)
 
 
 def write_image(

@@ -8,6 +8,7 @@ from jaxstyle.batch.jobs import (
     Defaults,
     check_jobs,
     find_images,
+    find_skipped,
     output_name,
     pair_jobs,
     read_job_file,
@@ -74,6 +75,30 @@ def test_source_without_images_is_an_error(tmp_path, source):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ImageReadError, match=r"does not exist|contains no images"):
         find_images(str(tmp_path / source))
+
+
+def test_files_that_a_search_leaves_out_are_found(folder):
+    for name in ("notes.txt", "photo.psd", ".hidden", "contact_sheet.txt", "jobs.jsonl"):
+        (folder / name).write_bytes(b"x")
+    everything = [path.name for path in folder.iterdir() if path.is_file()]
+    left_out = ["notes.txt", "photo.psd"]
+    assert set(left_out) < set(everything)
+    assert [p.name for p in find_skipped(str(folder))][-2:] == left_out
+    assert [p.name for p in find_skipped(f"{folder}/*")][-2:] == left_out
+    assert find_skipped(f"{folder}/*.jpg") == find_skipped(str(folder / "b.jpg")) == []
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".mpo", ".heic", ".JPX", ".apng", ".jp2"])
+def test_a_search_finds_every_format_that_is_read(tmp_path, suffix):
+    (tmp_path / f"a{suffix}").write_bytes(b"x")
+    assert names(find_images(str(tmp_path))) == [f"a{suffix}"]
+
+
+@pytest.mark.parametrize("name", ["jobs.csv", "jobs.toml"])
+def test_a_pipe_is_no_job_file(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ImageReadError, match="not a regular file"):
+        read_job_file(tmp_path / name, DEFAULTS)
 
 
 def test_cross_pairing_combines_every_content_with_every_style(folder):

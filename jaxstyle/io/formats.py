@@ -1,0 +1,78 @@
+"""Image formats that are read and written: one table for the reader, the batch and the help.
+
+Standard library only, so that the command line's help can use it.
+"""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF",
+           ".tiff": "TIFF"}  # fmt: skip
+"""Output formats by file name suffix."""
+
+
+MAX_PIXELS = 210_000_000
+"""Default of the largest image that is read, in pixels."""
+
+
+@dataclass(frozen=True)
+class ReadFormat:
+    """A format that can be read.
+
+    Attributes:
+      name: name for users.
+      decoder: Pillow's name.
+      suffixes: usual file name suffixes. Content decides, not the name.
+      memory: memory that its decoder needs per pixel, as a multiple of PNG's.
+      package: module that reads the format, or empty for Pillow itself.
+      extra: optional dependency of jaxstyle that installs the module.
+      marks: bytes near the beginning of files, for formats that may not be installed.
+    """
+
+    name: str
+    decoder: str
+    suffixes: tuple[str, ...]
+    memory: int = 1
+    package: str = ""
+    extra: str = ""
+    marks: tuple[bytes, ...] = ()
+
+    @property
+    def installed(self) -> bool:
+        """Return whether the format can be read in this environment."""
+        return not self.package or find_spec(self.package) is not None
+
+
+# TGA files have no signature: every other format is tried first.
+READ_FORMATS = (
+    ReadFormat("PNG", "PNG", (".png", ".apng")),
+    ReadFormat("JPEG", "JPEG", (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")),
+    ReadFormat("WebP", "WEBP", (".webp",), 4),
+    ReadFormat("TIFF", "TIFF", (".tif", ".tiff")),
+    ReadFormat("GIF", "GIF", (".gif",)),
+    ReadFormat("BMP", "BMP", (".bmp",)),
+    ReadFormat("AVIF", "AVIF", (".avif",), 3),
+    ReadFormat("JPEG 2000", "JPEG2000", (".jp2", ".j2k", ".jpx", ".jpf"), 5),
+    ReadFormat("PPM", "PPM", (".ppm", ".pgm", ".pbm", ".pnm", ".pfm")),
+    ReadFormat("ICO", "ICO", (".ico",)),
+    ReadFormat("HEIC", "HEIF", (".heic", ".heif"), 3, "pillow_heif", "heif",
+               (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1")),
+    ReadFormat("JPEG XL", "JXL", (".jxl",), 3, "pillow_jxl", "jxl", (b"\xff\x0a", b"JXL ")),
+    ReadFormat("TGA", "TGA", (".tga",)),
+)  # fmt: skip
+"""Input formats, in the order in which they are tried."""
+
+READ_SUFFIXES = tuple(suffix for format in READ_FORMATS for suffix in format.suffixes)
+"""Suffixes of the files that a search of a folder finds."""
+
+
+def describe_formats() -> str:
+    """Return one sentence that says what is read and what is written.
+
+    Example:
+      >>> from jaxstyle.io.formats import describe_formats
+      >>> print(describe_formats().partition(";")[2].strip())
+      written: .png .jpg .jpeg .webp .tif .tiff.
+    """
+    names = [f.name + (f" (extra `{f.extra}`)" if f.extra else "") for f in READ_FORMATS]
+    return f"Images read: {', '.join(names)}; written: {' '.join(FORMATS)}."
