@@ -56,8 +56,25 @@ class WriteError(JaxstyleError):
 
 
 def one_line(message: object) -> str:
-    """Return a message without line breaks, or its class name if the message is empty."""
-    return " ".join(str(message).split()) or type(message).__name__
+    """Return a message as one printable line, or its class name if the message is empty."""
+    return printable(" ".join(str(message).split())) or type(message).__name__
+
+
+def printable(text: object, length: int | None = None) -> str:
+    r"""Return a text without control characters, which could change the user's terminal.
+
+    Args:
+      text: text, e.g. from a file.
+      length: number of characters beyond which the text is shortened.
+
+    Example:
+      >>> printable("red \x1b[31m", 20), printable("abcdef", 3)
+      ('red \\x1b[31m', 'abc...')
+    """
+    shown = str(text)
+    if length is not None and len(shown) > length:
+        shown = f"{shown[:length]}..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
