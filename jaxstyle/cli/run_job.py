@@ -121,9 +121,13 @@ def run_job(
             checkpoints = None
             if options.checkpoint is not None:
                 checkpoints = Checkpoints(
-                    options.checkpoint, record, config, plan, options.checkpoint_every
+                    options.checkpoint,
+                    record,
+                    config,
+                    plan,
+                    options.checkpoint_every,
+                    warn=reporter.note,
                 )
-                # The image is written first: closing waits for the last checkpoint, and may fail.
                 stack.enter_context(contextlib.closing(checkpoints))
             result = _transfer(context.params, transfer, callback, checkpoints, config)
             save(result.image)
