@@ -22,7 +22,7 @@ from jaxstyle.cli.batch import BatchOptions, run_batch
 from jaxstyle.cli.context import Options, RunContext
 from jaxstyle.cli.run_job import STDOUT, ImageOptions, check_outputs, run_job, write_image
 from jaxstyle.config import StyleConfig, parse_value
-from jaxstyle.errors import ExitCode, WeightsError, printable
+from jaxstyle.errors import ExitCode, WeightsError, computing, printable
 from jaxstyle.io import images, weights
 from jaxstyle.io.atomic import check_output, file_sha256
 from jaxstyle.io.hdf5 import check_file
@@ -111,7 +111,10 @@ def preview(args: argparse.Namespace) -> int:
     with options.reporter() as reporter:
         context = RunContext.load(options, decoder=True)
         record = context.provenance(config, inputs) | {"strength": args.strength}
-        image = transfer.preview(context.params, content, styles, config, strength=args.strength)
+        with computing("try a smaller --size"):
+            image = transfer.preview(
+                context.params, content, styles, config, strength=args.strength
+            )
         pixels = np.concatenate([image, alpha], axis=-1)
         write_image(options.output, pixels, metadata(record))
         output = {"file": str(options.output), "width": width, "height": height}

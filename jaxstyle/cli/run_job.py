@@ -15,7 +15,7 @@ import numpy as np
 from jaxstyle import pyramid
 from jaxstyle.cli.context import Options, RunContext
 from jaxstyle.config import StyleConfig
-from jaxstyle.errors import DivergedError, ExitCode, WriteError
+from jaxstyle.errors import DivergedError, ExitCode, WriteError, computing
 from jaxstyle.host import on_signals, release_memory
 from jaxstyle.io import images
 from jaxstyle.io.atomic import check_output, write_bytes
@@ -98,6 +98,7 @@ def run_job(
 
     Raises:
       DivergedError: the loss or its gradient is not finite.
+      OutOfMemoryError: the computation ran out of memory.
       WriteError: an output cannot be written.
     """
     began = time.perf_counter()
@@ -146,10 +147,11 @@ def _transfer(
     config: StyleConfig,
 ) -> Result:
     """Run or resume a transfer, and check that it did not diverge."""
-    if checkpoints is None:
-        result = transfer(params, callback, None)
-    else:
-        result = transfer(params, checkpoints.watch(callback), checkpoints.resume)
+    with computing("try a smaller --size"):
+        if checkpoints is None:
+            result = transfer(params, callback, None)
+        else:
+            result = transfer(params, checkpoints.watch(callback), checkpoints.resume)
     if not bool(result.trace.finite[-1]):
         lbfgs = config.optimizer == "lbfgs"
         advice = "--optimizer pyramid_adam" if lbfgs else "a lower --learning-rate"

@@ -64,7 +64,7 @@ def open_hdf5(path: Path, advice: str = "copy it again") -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except WeightsError:
+    except (WeightsError, MemoryError):
         raise
     except Exception as error:
         # The exception class of h5py depends on the damage, and its messages span several lines.
