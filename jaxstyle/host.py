@@ -32,16 +32,6 @@ def enable_compilation_cache() -> None:
     warnings.filterwarnings("ignore", "Cache value for key .* exceeds the maximum cache size")
     if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
-    try:
-        folder = _cache_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        _drop_unfinished(folder)
-    except (OSError, RuntimeError):
-        return
-    logger = logging.getLogger("jax._src.compiler")
-    logger.setLevel(logging.DEBUG)
-    logger.addFilter(_DropUnreadable(folder))
-    jax.config.update("jax_compilation_cache_dir", str(folder))
     defaults = {
         "jax_compilation_cache_max_size": _CACHE_BYTES,
         "jax_persistent_cache_min_compile_time_secs": 0.1,
@@ -49,6 +39,20 @@ def enable_compilation_cache() -> None:
     for name, value in defaults.items():
         if name.upper() not in os.environ:
             jax.config.update(name, value)
+    try:
+        folder = _cache_folder()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            return
+        # JAX writes time stamps only if the size is limited.
+        if jax.config.values["jax_compilation_cache_max_size"] != -1:
+            _drop_unfinished(folder)
+    except (OSError, RuntimeError):
+        return
+    logger = logging.getLogger("jax._src.compiler")
+    logger.setLevel(logging.DEBUG)
+    logger.addFilter(_DropUnreadable(folder))
+    jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
 def _cache_folder() -> Path:
@@ -67,10 +71,8 @@ def _drop_unfinished(folder: Path) -> None:
     A process that was killed while it wrote an entry leaves it so.
 
     Raises:
-      OSError: the folder cannot be written.
+      OSError: the lock cannot be used.
     """
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(folder)
     # The lock that JAX takes for each access.
     with contextlib.suppress(Timeout), FileLock(folder / ".lockfile", timeout=_LOCK_SECONDS):
         for entry in folder.glob("*-cache"):

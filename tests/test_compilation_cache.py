@@ -108,6 +108,21 @@ def test_an_entry_without_its_time_stamp_does_not_keep_others_out(tmp_path, run)
     assert run(2) == READ
 
 
+def test_entries_stay_if_the_user_removes_the_limit(tmp_path, run, monkeypatch):
+    # JAX writes no time stamps then.
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_MAX_SIZE", "-1")
+    jax.config.update("jax_compilation_cache_max_size", -1)
+    assert [run(), run()] == [ADDED, READ]
+    cut(entry(tmp_path / "jaxstyle"), 0.5)
+    assert [run(), run()] == [ADDED, READ]
+
+
+def test_other_users_cannot_read_or_write_the_folder(tmp_path, run):
+    # Whoever writes an entry decides what the program does.
+    run()
+    assert (tmp_path / "jaxstyle").stat().st_mode & 0o777 == 0o700
+
+
 def test_a_stamp_that_is_no_number_does_no_harm(tmp_path, run):
     run(1)
     Path(str(entry(tmp_path / "jaxstyle")).replace("-cache", "-atime")).write_bytes(b"x" * 100)

@@ -178,7 +178,9 @@ def write_weights(
         for layer, group in leaves.items():
             for name, leaf in group.items():
                 if not np.isfinite(leaf).all():
-                    raise WeightsError(f"{layer}/{name} is not finite as {dtype}; use float32.")
+                    lossy = dtype == "float16" and np.isfinite(params[layer][name]).all()
+                    advice = "use float32" if lossy else "correct the source"
+                    raise WeightsError(f"{layer}/{name} is not finite as {leaf.dtype}; {advice}.")
                 file.create_dataset(
                     f"{layer}/{name}", data=leaf, shuffle=True, compression=9, chunks=leaf.shape
                 )

@@ -224,6 +224,10 @@ def test_the_rest_of_a_killed_save_is_ignored(tmp_path, saved):
     (tmp_path / ".DS_Store").touch()
     store = checkpoints(tmp_path)
     assert store.resume.step == 3
+    store.watch(lambda _: False)(progress(6))
+    store.close()
+    store = checkpoints(tmp_path)
+    assert_equal(store.resume, progress(6))
     store.close()
 
 
@@ -303,7 +307,10 @@ def test_a_full_disk_prints_nothing_and_leaves_nothing(tmp_path, capfd):
         assert [path.name for path in disk.iterdir()] == ["3"]
         store = checkpoints(disk)
         assert_equal(store.resume, progress())
+        callback = store.watch(lambda _: False)
+        callback(progress(4))
         store.close()
+        assert [path.name for path in disk.iterdir()] == ["4"]
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 
