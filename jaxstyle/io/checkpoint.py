@@ -4,17 +4,18 @@ Orbax writes a checkpoint under a temporary name and renames it once complete, s
 process never leaves a damaged one. Everything read back is verified, since disks and users do.
 """
 
+import bisect
 import contextlib
 import errno
 import hashlib
 import json
 import logging
-import math
 import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxstyle.config import StyleConfig
-from jaxstyle.errors import WriteError, printable
+from jaxstyle.errors import WriteError, is_out_of_memory, printable
 from jaxstyle.loop.driver import Progress
 from jaxstyle.optimize import Info, init, make_optimizer
 
@@ -72,15 +73,20 @@ class Checkpoints:
         self._args, self._folder = ocp.args, folder
         self._identity = json.loads(json.dumps(identity))
         self._config, self._interval, self._last_save = config, every, time.monotonic()
-        self._level_ends = set(accumulate(count for _, count in plan))
+        self._sizes = [size for size, _ in plan]
+        self._level_ends = list(accumulate(count for _, count in plan))
         self._warn, self._warned = warn, False
         # Saving in the background would raise its errors at a later call.
         options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
+        # Without these, the size of what is stored is not known before it is read.
+        handlers = {"leaves": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+            self._manager = ocp.CheckpointManager(
+                folder.absolute(), options=options, item_handlers=handlers
+            )
         except OSError as error:
-            raise WriteError(f"cannot write to {folder}: {_reason(error)}.") from error
+            raise WriteError(f"cannot write to {folder}: {error.strerror or error}.") from error
         self.resume = self._restore()
 
     def watch(self, callback: Callable[[Progress], bool | None]) -> Callable[[Progress], bool]:
@@ -111,16 +117,14 @@ class Checkpoints:
             "run": self._identity,
             "step": progress.step,
             "terms": sorted(progress.trace.terms),
-            "leaves": [[leaf.dtype.name, leaf.shape] for leaf in leaves],
             "sha256": _digest(data),
         }
         self._last_save = time.monotonic()
+        leaves_args = self._args.StandardSave({_KEY: data})
+        meta_args = self._args.JsonSave(meta)
         try:
             self._manager.save(
-                progress.step,
-                args=self._args.Composite(
-                    leaves=self._args.StandardSave({_KEY: data}), meta=self._args.JsonSave(meta)
-                ),
+                progress.step, args=self._args.Composite(leaves=leaves_args, meta=meta_args)
             )
         except Exception as error:
             # The disk may be full, and the result still has to be written.
@@ -145,9 +149,12 @@ class Checkpoints:
             saved_identity = dict(meta["run"])
             changed = [k for k in self._identity if saved_identity.get(k) != self._identity[k]]
             if not changed:
-                data = self._read(step, leaves=self._args.StandardRestore())[_KEY]
-                return self._progress(step, meta, data)
+                return self._progress(step, meta)
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            if (reason := _reason(error)) != type(error).__name__:
+                raise _unreadable(self._folder, reason) from error
             # The exception class depends on the damage.
             raise ValueError(
                 f"the checkpoint in {self._folder} is damaged or was not written by jaxstyle; "
@@ -162,18 +169,31 @@ class Checkpoints:
         (name,) = item
         return self._manager.restore(step, args=self._args.Composite(**item))[name]
 
-    def _progress(self, step: int, meta: dict[str, Any], data: np.ndarray) -> Progress:
+    def _progress(self, step: int, meta: dict[str, Any]) -> Progress:
+        """Read the state and the trace of a step; their size is known before they are read."""
+        leaves, structure = jax.tree.flatten(self._describe(step, meta["terms"]))
+        num_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+        stored = self._manager.item_metadata(step)["leaves"][_KEY]
+        if stored.shape != (num_bytes,) or stored.storage.chunk_shape != stored.shape:
+            raise ValueError("the values are of another size")
+        data = self._read(step, leaves=self._args.StandardRestore())[_KEY]
         if (step, _digest(data)) != (meta["step"], meta["sha256"]):
             raise ValueError("the values do not match their checksum")
-        spec = self._config.optimizer_spec
-        optimizer = make_optimizer(spec.optimizer, 1.0, line_search=spec.line_search)
-        state = init(jnp.zeros((1, 1, 3)), optimizer)
-        empty = jnp.zeros(0)
-        trace = Info(empty, dict.fromkeys(meta["terms"], empty), empty)
-        structure = jax.tree.structure((state, trace))
-        state, trace = jax.tree.unflatten(structure, _unpack(data, meta["leaves"]))
+        state, trace = jax.tree.unflatten(structure, _unpack(data, leaves))
         loss = np.asarray(trace.loss)[-1]
         return Progress(step, max(self._level_ends), 0, 0, loss, state.image, state, trace)
+
+    def _describe(self, step: int, terms: Sequence[str]) -> tuple[Any, Info]:
+        """Return the state and the trace after a step, with shapes and dtypes as leaves."""
+        shape = self._sizes[bisect.bisect_left(self._level_ends, step)]
+        spec = self._config.optimizer_spec
+        optimizer = make_optimizer(spec.optimizer, 1.0, line_search=spec.line_search)
+        image = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
+        state = jax.eval_shape(partial(init, optimizer=optimizer), image)
+        values: Any = jax.ShapeDtypeStruct((step,), jnp.float32)
+        finite: Any = jax.ShapeDtypeStruct((step,), jnp.bool_)
+        per_term: Any = dict.fromkeys(terms, values)
+        return state, Info(values, per_term, finite)
 
 
 def _pack(leaves: Sequence[np.ndarray]) -> np.ndarray:
@@ -181,9 +201,11 @@ def _pack(leaves: Sequence[np.ndarray]) -> np.ndarray:
 
     Orbax writes each array by itself, and if one fails, those still being written print errors.
     """
-    return np.concatenate(
-        [np.ascontiguousarray(leaf).reshape(-1).view(np.uint8) for leaf in leaves]
-    )
+    data = np.empty(sum(leaf.nbytes for leaf in leaves), np.uint8)
+    ends = np.cumsum([leaf.nbytes for leaf in leaves])
+    for leaf, part in zip(leaves, np.split(data, ends[:-1]), strict=True):
+        part[:] = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)
+    return data
 
 
 def _digest(data: np.ndarray) -> str:
@@ -191,13 +213,12 @@ def _digest(data: np.ndarray) -> str:
 
 
 def _unpack(data: np.ndarray, described: Sequence[Any]) -> list[np.ndarray]:
-    dtypes = [np.dtype(name) for name, _ in described]
-    sizes = [math.prod(s) * d.itemsize for d, (_, s) in zip(dtypes, described, strict=True)]
-    parts = np.split(data, np.cumsum(sizes)[:-1])
+    ends = np.cumsum([leaf.size * leaf.dtype.itemsize for leaf in described])
+    parts = np.split(data, ends[:-1])
     # A copy is aligned.
     return [
-        part.copy().view(dtype).reshape(shape)
-        for part, dtype, (_, shape) in zip(parts, dtypes, described, strict=True)
+        part.copy().view(leaf.dtype).reshape(leaf.shape)
+        for part, leaf in zip(parts, described, strict=True)
     ]
 
 
@@ -208,9 +229,7 @@ def _check_folder(folder: Path) -> None:
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
-        raise ValueError(
-            f"cannot read the checkpoint folder {folder}: {_reason(error)}; name another one."
-        ) from error
+        raise _unreadable(folder, getattr(error, "strerror", None) or str(error)) from error
     foreign = [name for name in names if not (name.startswith(".") or _STEP.fullmatch(name))]
     if foreign:
         raise ValueError(
@@ -219,10 +238,12 @@ def _check_folder(folder: Path) -> None:
         )
 
 
+def _unreadable(folder: Path, reason: str) -> ValueError:
+    return ValueError(f"cannot read the checkpoint folder {folder}: {reason}; name another one.")
+
+
 def _reason(error: Exception) -> str:
-    """Return the system's reason for an error, also if Orbax wrapped it in its own words."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    """Return the system's reason for an error, which Orbax may have wrapped, or its class."""
     text = str(error)
     known = (os.strerror(number) for number in _SYSTEM_ERRORS)
     return next((reason for reason in known if reason in text), type(error).__name__)

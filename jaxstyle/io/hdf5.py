@@ -155,7 +155,7 @@ def read_values(dataset: h5py.Dataset, shape: tuple[int, ...]) -> np.ndarray:
 
 def _shape_problem(dataset: h5py.Dataset, shape: tuple[int, ...]) -> str | None:
     if dataset.shape != shape:
-        return f"has shape {dataset.shape}; it must be {shape}."
+        return f"has shape {printable(dataset.shape, 80)}; it must be {shape}."
     if dataset.dtype.kind != "f" or dataset.dtype.itemsize not in (2, 4, 8):
         dtype = printable(dataset.dtype, 40)
         return f"has dtype {dtype}; it must be float16, float32 or float64."
@@ -173,11 +173,13 @@ def _storage_problem(dataset: h5py.Dataset) -> str | None:
         return None
     chunk_bytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
     if chunk_bytes > _MAX_CHUNK_BYTES or dataset.id.get_num_chunks() > _MAX_CHUNKS:
-        return f"is stored in chunks of shape {dataset.chunks}; store it in one chunk."
-    chunks: list[h5py.h5d.StoreInfo] = []
-    dataset.id.chunk_iter(chunks.append)
+        return (
+            f"is stored in chunks of shape {printable(dataset.chunks, 80)}; store it in one chunk."
+        )
+    stored: list[h5py.h5d.StoreInfo] = []
+    dataset.id.chunk_iter(stored.append)
     deflate = 1 << filters.index(_DEFLATE) if _DEFLATE in filters else 0
-    for chunk in chunks:
+    for chunk in stored:
         # Filters add a few bytes. A set bit of the mask means that a filter was left out.
         inflates = deflate and not chunk.filter_mask & deflate
         if chunk.size > 2 * chunk_bytes + 64 or (

@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from jaxstyle.errors import WeightsError
+from jaxstyle.errors import WeightsError, printable
 from jaxstyle.io.hdf5 import find_datasets, open_hdf5, read_values
 from jaxstyle.vgg19 import PARAM_SHAPES
 
@@ -60,7 +60,7 @@ def from_keras(path: Path) -> Tree:
             if len(found) != 2 or shapes != PARAM_SHAPES[name]:
                 raise WeightsError(
                     f"weights file {path} has no {name} with the shapes of VGG19 (found "
-                    f"{shapes or 'nothing'}); use a Keras file of VGG19."
+                    f"{printable(shapes or 'nothing', 120)}); use a Keras file of VGG19."
                 )
             params[name] = {
                 leaf: read_values(dataset, PARAM_SHAPES[name][leaf]).astype(np.float32)
