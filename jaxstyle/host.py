@@ -50,8 +50,8 @@ def enable_compilation_cache() -> None:
     except (OSError, RuntimeError):
         return
     logger = logging.getLogger("jax._src.compiler")
+    logger.addFilter(_DropUnreadable(folder, logger.getEffectiveLevel()))
     logger.setLevel(logging.DEBUG)
-    logger.addFilter(_DropUnreadable(folder))
     jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
@@ -84,20 +84,20 @@ def _drop_unfinished(folder: Path) -> None:
 class _DropUnreadable(logging.Filter):
     """Removes an entry that JAX found but could not use; JAX would never replace it.
 
-    JAX logs the key of each program that it is about to compile. Of its other messages, only
-    warnings are let through.
+    JAX logs the key of each program that it is about to compile, at a level that is usually
+    off. Records below `level`, the logger's own, stay off.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, level: int):
         super().__init__()
-        self._folder = folder
+        self._folder, self._level = folder, level
 
     def filter(self, record: logging.LogRecord) -> bool:
         if "CACHE MISS" in str(record.msg) and isinstance(record.args, tuple):
             for suffix in ("-cache", "-atime"):
                 with contextlib.suppress(OSError, ValueError):
                     (self._folder / f"{record.args[-1]}{suffix}").unlink()
-        return record.levelno >= logging.WARNING
+        return record.levelno >= self._level
 
 
 @contextlib.contextmanager

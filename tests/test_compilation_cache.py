@@ -42,8 +42,8 @@ def run(tmp_path, monkeypatch):
     def reset():
         compilation_cache.reset_cache()
         jax.clear_caches()
-        logger.setLevel(level)
-        logger.filters[:] = filters
+        logger.setLevel(logging.NOTSET)
+        logger.filters.clear()
 
     def run(number=1):
         jax.config.update("jax_compilation_cache_dir", None)
@@ -64,6 +64,8 @@ def run(tmp_path, monkeypatch):
     for name, value in settings.items():
         jax.config.update(name, value)
     reset()
+    logger.setLevel(level)
+    logger.filters.extend(filters)
 
 
 READ, ADDED, NOTHING = {"hits": 1, "misses": 0}, {"hits": 0, "misses": 1}, {"hits": 0, "misses": 0}
@@ -115,6 +117,15 @@ def test_entries_stay_if_the_user_removes_the_limit(tmp_path, run, monkeypatch):
     assert [run(), run()] == [ADDED, READ]
     cut(entry(tmp_path / "jaxstyle"), 0.5)
     assert [run(), run()] == [ADDED, READ]
+
+
+def test_the_log_of_jax_keeps_its_level(run, caplog):
+    with caplog.at_level(logging.WARNING):
+        run()
+    assert caplog.records == []
+    with caplog.at_level(logging.DEBUG, "jax"):
+        run()
+    assert any("with key" in record.message for record in caplog.records)
 
 
 def test_other_users_cannot_read_or_write_the_folder(tmp_path, run):

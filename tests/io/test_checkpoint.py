@@ -242,6 +242,17 @@ def test_what_differs_from_another_run_is_named(saved, key):
         checkpoints(saved, IDENTITY | {key: {}})
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("step", 4), ("sha256", "0" * 64), ("terms", ["x" * 9, "tv"])]
+)
+def test_a_changed_record_is_noticed(tmp_path, saved, key, value):
+    path = shutil.copytree(saved, tmp_path / "c") / "3" / "meta" / "metadata"
+    meta = json.loads(path.read_text())
+    assert meta[key] != value
+    path.write_text(json.dumps(meta | {key: value}))
+    assert_advice([refused(tmp_path / "c")], at_least=1)
+
+
 @pytest.mark.parametrize("height", [8, 20_000])
 def test_a_state_of_another_size_is_not_read(tmp_path, height):
     store = checkpoints(tmp_path)
