@@ -18,7 +18,6 @@ import numpy as np
 from jaxstyle.errors import WeightsError, printable
 
 _MAX_OBJECTS = 10_000
-_MAX_DEPTH = 8
 _MAX_CHUNKS = 10_000
 _MAX_CHUNK_BYTES = 2**26
 _MAX_ATTRIBUTES = 100
@@ -87,7 +86,7 @@ def find_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
 
 
 def find_datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Yield the names and the datasets of a file, down to a depth of 8 groups.
+    """Yield the names and the datasets of a file.
 
     Raises:
       WeightsError: the file contains a link, or very many objects.
@@ -114,7 +113,7 @@ def find_datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
             item, name = _member(group, part), f"{prefix}{part}"
             if isinstance(item, h5py.Dataset):
                 yield name, item
-            elif isinstance(item, h5py.Group) and name.count("/") < _MAX_DEPTH:
+            elif isinstance(item, h5py.Group):
                 pending.append((f"{name}/", item))
 
 

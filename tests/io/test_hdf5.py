@@ -280,7 +280,7 @@ def test_groups_that_never_end_are_refused(folder, case):
                 file[f"again{i}"] = file["/"]
         else:
             group = file
-            for _ in range(2000):
+            for _ in range(3000):
                 group = group.create_group("g")
     message = "has more than" if case == "wide" else "has no conv1_1"
     with pytest.raises(WeightsError, match=message):
