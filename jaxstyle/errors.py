@@ -4,7 +4,9 @@ Wrong function arguments raise `ValueError` or `TypeError`, as usual in Python. 
 exceptions below are for problems with files or data that the user has to fix.
 """
 
+import contextlib
 import enum
+from collections.abc import Iterator
 
 
 class ExitCode(enum.IntEnum):
@@ -55,11 +57,61 @@ class WriteError(JaxstyleError):
     exit_code = ExitCode.CANNOT_WRITE
 
 
+class OutOfMemoryError(JaxstyleError):
+    """A computation needs more memory than there is."""
+
+
 def one_line(message: object) -> str:
-    """Return a message without line breaks, or its class name if the message is empty."""
-    return " ".join(str(message).split()) or type(message).__name__
+    """Return a message as one printable line, or its class name if the message is empty."""
+    return printable(" ".join(str(message).split())) or type(message).__name__
+
+
+def printable(text: object, length: int | None = None) -> str:
+    r"""Return a text without control characters, which could change the user's terminal.
+
+    Args:
+      text: text, e.g. from a file.
+      length: number of characters beyond which the text is shortened.
+
+    Example:
+      >>> printable("red \x1b[31m", 20), printable("abcdef", 3)
+      ('red \\x1b[31m', 'abc...')
+    """
+    shown = str(text)
+    if length is not None and len(shown) > length:
+        shown = f"{shown[:length]}..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether the device or the process ran out of memory."""
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+    if isinstance(error, RuntimeError):
+        # The class of XLA's errors derives from RuntimeError. Other libraries say the same of
+        # full disks, in other classes.
+        return "RESOURCE_EXHAUSTED" in str(error)
+    return isinstance(error, MemoryError)
+
+
+@contextlib.contextmanager
+def computing(advice: str) -> Iterator[None]:
+    """Convert running out of memory in the block to an error with an advice.
+
+    Args:
+      advice: what reduces the memory of the computation.
+
+    Raises:
+      OutOfMemoryError: the block ran out of memory.
+
+    Example:
+      >>> with computing("try a smaller --size"):
+      ...     raise MemoryError
+      Traceback (most recent call last):
+      ...
+      jaxstyle.errors.OutOfMemoryError: out of memory; try a smaller --size.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(f"out of memory; {advice}.") from error

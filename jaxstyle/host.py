@@ -2,17 +2,21 @@
 
 import contextlib
 import ctypes
+import logging
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+from filelock import FileLock, Timeout
 
 # JAX removes the oldest entries beyond this size.
 _CACHE_BYTES = 2**30
+_LOCK_SECONDS = 2
 
 
 def enable_compilation_cache() -> None:
@@ -20,17 +24,14 @@ def enable_compilation_cache() -> None:
 
     A second run of the same size then starts sooner. `JAX_COMPILATION_CACHE_DIR` changes the
     folder, `JAX_ENABLE_COMPILATION_CACHE=false` turns the cache off. Settings that JAX already
-    has are kept.
+    has are kept. Damaged entries are replaced; without a usable folder there is no cache, and
+    runs start later.
     """
+    # JAX compiles what it cannot read, so these do not concern the user.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
+    warnings.filterwarnings("ignore", "Cache value for key .* exceeds the maximum cache size")
     if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
-    try:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = Path(base) / "jaxstyle"
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):
-        return  # Without a home folder there is no cache, and runs start later.
-    jax.config.update("jax_compilation_cache_dir", str(folder))
     defaults = {
         "jax_compilation_cache_max_size": _CACHE_BYTES,
         "jax_persistent_cache_min_compile_time_secs": 0.1,
@@ -38,6 +39,65 @@ def enable_compilation_cache() -> None:
     for name, value in defaults.items():
         if name.upper() not in os.environ:
             jax.config.update(name, value)
+    try:
+        folder = _cache_folder()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            return
+        # JAX writes time stamps only if the size is limited.
+        if jax.config.values["jax_compilation_cache_max_size"] != -1:
+            _drop_unfinished(folder)
+    except (OSError, RuntimeError):
+        return
+    logger = logging.getLogger("jax._src.compiler")
+    logger.addFilter(_DropUnreadable(folder, logger.getEffectiveLevel()))
+    logger.setLevel(logging.DEBUG)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def _cache_folder() -> Path:
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not base.is_absolute():
+        home = Path.home()
+        if not home.is_dir():
+            raise FileNotFoundError(home)
+        base = home / ".cache"
+    return base / "jaxstyle"
+
+
+def _drop_unfinished(folder: Path) -> None:
+    """Remove entries without a time stamp, which keep JAX from adding others.
+
+    A process that was killed while it wrote an entry leaves it so.
+
+    Raises:
+      OSError: the lock cannot be used.
+    """
+    # The lock that JAX takes for each access.
+    with contextlib.suppress(Timeout), FileLock(folder / ".lockfile", timeout=_LOCK_SECONDS):
+        for entry in folder.glob("*-cache"):
+            if not entry.with_name(f"{entry.name.removesuffix('cache')}atime").is_file():
+                with contextlib.suppress(OSError):
+                    entry.unlink()
+
+
+class _DropUnreadable(logging.Filter):
+    """Removes an entry that JAX found but could not use; JAX would never replace it.
+
+    JAX logs the key of each program that it is about to compile, at a level that is usually
+    off. Records below `level`, the logger's own, stay off.
+    """
+
+    def __init__(self, folder: Path, level: int):
+        super().__init__()
+        self._folder, self._level = folder, level
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if "CACHE MISS" in str(record.msg) and isinstance(record.args, tuple):
+            for suffix in ("-cache", "-atime"):
+                with contextlib.suppress(OSError, ValueError):
+                    (self._folder / f"{record.args[-1]}{suffix}").unlink()
+        return record.levelno >= self._level
 
 
 @contextlib.contextmanager

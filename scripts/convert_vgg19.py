@@ -11,7 +11,6 @@ same layouts need `--layout`. Requires torch (`pip install '.[convert]'`). Files
 """
 
 import argparse
-import hashlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from jaxstyle.errors import JaxstyleError, WeightsError
-from jaxstyle.io.keras import CAFFE_COLOR, CONVS
+from jaxstyle.adain import DECODER_SHAPES
+from jaxstyle.errors import JaxstyleError, WeightsError, one_line
+from jaxstyle.io.atomic import file_sha256
+from jaxstyle.io.hdf5 import check_file
+from jaxstyle.io.keras import CAFFE_COLOR
 from jaxstyle.io.weights import write_weights
+from jaxstyle.vgg19 import PARAM_SHAPES
 
 # Layout, source and license, by the first eight hexadecimal digits of the SHA-256.
 RELEASES = {
@@ -45,28 +48,40 @@ _STD = np.array([0.229, 0.224, 0.225], np.float32)
 TORCHVISION_COLOR = {"kernel": np.diag(1 / _STD), "bias": -_MEAN / _STD}
 
 
-def convolutions(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Read the kernels (HWIO) and biases of a state dict's convolutions, in order.
+def convolutions(path: Path) -> list[tuple[Any, Any]]:
+    """Read the kernels and biases of a state dict's convolutions, in order.
 
     Raises:
       WeightsError: the file is missing, is no state dict, or has a convolution without a bias.
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise WeightsError(f"{path} does not exist.") from None
     except Exception as error:
         raise WeightsError(f"{path} is not a PyTorch state dict.") from error
-    kernels = [name for name, value in state.items() if getattr(value, "ndim", 0) == 4]
+    if not isinstance(state, dict):
+        raise WeightsError(f"{path} is not a PyTorch state dict.")
+    kernels = [str(name) for name, value in state.items() if getattr(value, "ndim", 0) == 4]
     if not all(name.removesuffix("weight") + "bias" in state for name in kernels):
         raise WeightsError(f"{path} has a convolution without a bias; in VGG19 all have one.")
-    return [
-        (
-            state[name].permute(2, 3, 1, 0).numpy().astype(np.float32),
-            state[name.removesuffix("weight") + "bias"].numpy().astype(np.float32),
-        )
-        for name in kernels
-    ]
+    return [(state[name], state[name.removesuffix("weight") + "bias"]) for name in kernels]
+
+
+def array(path: Path, name: str, tensor: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a leaf in float32, with the axes of jaxstyle.
+
+    Raises:
+      WeightsError: it has another shape than `shape`, or is not a dense tensor of floats.
+    """
+    # The color map is a 1x1 convolution. PyTorch orders the axes as OIHW.
+    kernel = (1, 1, *shape) if len(shape) == 2 else shape
+    stored = tuple(kernel[axis] for axis in (3, 2, 0, 1)) if len(kernel) == 4 else shape
+    found = tuple(getattr(tensor, "shape", ()))
+    if found != stored:
+        raise WeightsError(f"{path}: {name} has shape {found}; in this layout it is {stored}.")
+    if not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.is_meta:
+        raise WeightsError(f"{path}: {name} is not a dense tensor of floats.")
+    values = tensor.detach().float()
+    return (values.permute(2, 3, 1, 0) if values.ndim == 4 else values).numpy().reshape(shape)
 
 
 def to_params(path: Path, layout: str) -> dict[str, dict[str, np.ndarray]]:
@@ -79,19 +94,24 @@ def to_params(path: Path, layout: str) -> dict[str, dict[str, np.ndarray]]:
     Raises:
       WeightsError: the file cannot be read or is not of this layout.
     """
+    shapes = dict(DECODER_SHAPES if layout == "decoder" else PARAM_SHAPES)
+    if layout in ("caffe", "torchvision"):
+        del shapes["color"]
     convs = convolutions(path)
-    if layout == "decoder":
-        names = [f"conv{i}" for i in range(1, len(convs) + 1)]
-        return {n: {"kernel": k, "bias": b} for n, (k, b) in zip(names, convs, strict=True)}
-    if layout == "normalized" and convs:
-        kernel, bias = convs.pop(0)
-        color = {"kernel": kernel[0, 0], "bias": bias}
-    else:
-        color = TORCHVISION_COLOR if layout == "torchvision" else CAFFE_COLOR
-    if len(convs) != len(CONVS):
-        raise WeightsError(f"{path} has {len(convs)} convolutions; VGG19 has {len(CONVS)}.")
-    params = {n: {"kernel": k, "bias": b} for n, (k, b) in zip(CONVS, convs, strict=True)}
-    return {"color": color, **params}
+    if len(convs) != len(shapes):
+        raise WeightsError(
+            f"{path} has {len(convs)} convolutions; the layout {layout} has {len(shapes)}."
+        )
+    params = {
+        name: {
+            "kernel": array(path, f"{name}/kernel", kernel, shape["kernel"]),
+            "bias": array(path, f"{name}/bias", bias, shape["bias"]),
+        }
+        for (name, shape), (kernel, bias) in zip(shapes.items(), convs, strict=True)
+    }
+    if layout == "caffe":
+        return {"color": CAFFE_COLOR, **params}
+    return {"color": TORCHVISION_COLOR, **params} if layout == "torchvision" else params
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -104,9 +124,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--dtype", choices=dtypes, default="float16", help="dtype to store")
     args = parser.parse_args(argv)
     try:
-        if not args.source.is_file():
-            raise WeightsError(f"{args.source} does not exist.")
-        sha256 = hashlib.sha256(args.source.read_bytes()).hexdigest()
+        check_file(args.source)
+        sha256 = file_sha256(args.source)
         release = RELEASES.get(sha256[:8])
         if release is None and args.layout is None:
             raise WeightsError(
@@ -125,7 +144,7 @@ def main(argv: list[str] | None = None) -> int:
             normalization="mean activation 1" if layout == "normalized" else "none",
         )
     except JaxstyleError as error:
-        print(f"convert_vgg19: {error}", file=sys.stderr)
+        print(f"convert_vgg19: {one_line(error)}", file=sys.stderr)
         return error.exit_code
     return 0
 

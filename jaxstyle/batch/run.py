@@ -166,6 +166,9 @@ class Batch:
                 yield future.result()
             except (JaxstyleError, ValueError) as error:
                 self._fail(index, error)
+            except MemoryError:
+                reason = "out of memory while its files were read; use smaller images"
+                self._fail(index, JaxstyleError(reason))
 
     def _run_batch(
         self, inputs: list[JobInputs], group: Group
@@ -183,8 +186,9 @@ class Batch:
                     for failed in inputs[:size]:
                         self._fail(failed.index, JaxstyleError(reason))
                     inputs = inputs[size:]
-                size = max(1, size // 2 // minimum) * minimum
-                self._reporter.note(f"out of memory: now {size} at once")
+                else:
+                    size = max(1, size // 2 // minimum) * minimum
+                    self._reporter.note(f"out of memory: now {size} at once")
                 continue
             yield from results
             inputs = inputs[size:]

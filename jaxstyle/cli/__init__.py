@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("JAXSTYLE_DEBUG"):
             raise
         if is_out_of_memory(error):
-            return _fail("out of memory; try a smaller --size.", ExitCode.UNEXPECTED)
+            # Computations give their own advice, by `errors.computing`.
+            return _fail("out of memory; close other programs.", ExitCode.UNEXPECTED)
         text = f"{type(error).__name__}: {error} (JAXSTYLE_DEBUG=1 shows where)"
         return _fail(text, ExitCode.UNEXPECTED)
 

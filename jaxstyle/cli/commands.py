@@ -30,9 +30,10 @@ from jaxstyle.cli.batch import BatchOptions, run_batch
 from jaxstyle.cli.context import Options, RunContext
 from jaxstyle.cli.run_job import STDOUT, ImageOptions, check_outputs, run_job, write_image
 from jaxstyle.config import StyleConfig, parse_value
-from jaxstyle.errors import ExitCode, WeightsError
+from jaxstyle.errors import ExitCode, WeightsError, computing, printable
 from jaxstyle.io import images, weights
 from jaxstyle.io.atomic import check_output, file_sha256
+from jaxstyle.io.hdf5 import check_file
 from jaxstyle.io.inputs import STDIN, copy_stdin, read_mask, read_start, read_style
 from jaxstyle.io.keras import from_keras
 from jaxstyle.io.pillow import pixel_limit
@@ -42,6 +43,8 @@ from jaxstyle.presets import PRESETS
 
 # On a CPU, convolutions use packing buffers that the compiler's memory analysis leaves out.
 _PACKING_FACTOR = 1.1
+# Numbers of characters that `weights info` prints of an attribute.
+_NAME_LENGTH, _VALUE_LENGTH = 40, 200
 
 
 def run(args: argparse.Namespace) -> int:
@@ -125,7 +128,10 @@ def preview(args: argparse.Namespace) -> int:
     with options.reporter() as reporter:
         context = RunContext.load(options, decoder=True)
         record = context.provenance(config, inputs) | {"strength": args.strength}
-        image = transfer.preview(context.params, content, styles, config, strength=args.strength)
+        with computing("try a smaller --size"):
+            image = transfer.preview(
+                context.params, content, styles, config, strength=args.strength
+            )
         pixels = np.concatenate([image, alpha], axis=-1)
         write_image(options.output, pixels, metadata(record))
         output = {"file": str(options.output), "width": width, "height": height}
@@ -246,9 +252,10 @@ def weights_info(args: argparse.Namespace) -> int:
     path = weights.weights_path(args.file)
     leaves, attributes = weights.read_weights(path)
     count = sum(leaf.size for group in leaves.values() for leaf in group.values())
-    print(f"{path}\n  {count:,} weights in {len(leaves)} layers, {path.stat().st_size:,} bytes")
+    size = path.stat().st_size
+    print(f"{printable(path)}\n  {count:,} weights in {len(leaves)} layers, {size:,} bytes")
     for name, value in sorted(attributes.items()):
-        print(f"  {name}: {value}")
+        print(f"  {printable(name, _NAME_LENGTH)}: {printable(value, _VALUE_LENGTH)}")
     return ExitCode.OK
 
 
@@ -260,20 +267,21 @@ def weights_verify(args: argparse.Namespace) -> int:
     if "sha256" in attributes:
         checks.append("checksum of the values")
     sums = path.with_name("SHA256SUMS")
-    lines = sums.read_text().splitlines() if sums.is_file() else []
+    lines = sums.read_text(errors="replace").splitlines() if sums.is_file() else []
     # A line is a checksum, a space, a space or an asterisk, and a name.
     listed = {line[66:]: line[:64] for line in lines}
     if path.name in listed:
         if listed[path.name] != file_sha256(path):
             raise WeightsError(f"{path} is not the file that {sums} lists; copy it again.")
         checks.append("checksum of the file")
-    print(f"{path}: good ({', '.join(checks)})")
+    print(f"{printable(path)}: good ({', '.join(checks)})")
     return ExitCode.OK
 
 
 def weights_convert(args: argparse.Namespace) -> int:
     """`jaxstyle weights convert SOURCE OUT`."""
-    if args.source.resolve() == args.output.resolve():
+    check_file(args.source)
+    if args.output.exists() and args.output.samefile(args.source):
         raise ValueError(f"{args.output} is also the source file; give the output another name.")
     check_output(args.output)
     params = from_keras(args.source)
@@ -291,7 +299,8 @@ def weights_convert(args: argparse.Namespace) -> int:
         license="unknown",
         normalization=normalization,
     )
-    print(f"{args.output}: VGG19 from {args.source}, {args.dtype}, normalization: {normalization}")
+    text = f"{args.output}: VGG19 from {args.source}, {args.dtype}, normalization: {normalization}"
+    print(printable(text))
     return ExitCode.OK
 
 

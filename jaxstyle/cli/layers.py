@@ -26,7 +26,7 @@ from jaxstyle.analysis.layer_study import (
 from jaxstyle.cli.context import Options, RunContext
 from jaxstyle.cli.run_job import STDOUT, ImageOptions, check_outputs
 from jaxstyle.config import StyleConfig, parse_value
-from jaxstyle.errors import ExitCode
+from jaxstyle.errors import ExitCode, computing
 from jaxstyle.host import on_signals
 from jaxstyle.io import images
 from jaxstyle.io.atomic import write_bytes
@@ -94,7 +94,8 @@ def layers(options: StudyOptions, config: StyleConfig) -> ExitCode:
         rendered = render_panels(
             context.params, content, style, sheet.panels, batch_size=batch_size
         )
-        done = sheet.fill(rendered, reporter)
+        with computing("try a smaller --size or --batch-size"):
+            done = sheet.fill(rendered, reporter)
         complete = done == len(sheet.panels)
         grid = sheet.draw()
         images.write_image(options.output, grid, metadata=metadata(record))
@@ -249,7 +250,9 @@ def score(options: ScoreOptions) -> ExitCode:
     style = images.read_image(options.style, size, enlarge=False)
     with options.reporter() as reporter:
         params = limit_filters(RunContext.load(options).params)
-        scores = jax.jit(metrics.score)(params, content, style, image)
+        with computing("try a smaller --size"):
+            scores = jax.jit(metrics.score)(params, content, style, image)
+            jax.block_until_ready(scores)
         for name, value in scores._asdict().items():
             meaning = metrics.MEANINGS[name]
             reporter.row(f"{name:10} {value:.4f}  {meaning}", score=name, value=float(value))

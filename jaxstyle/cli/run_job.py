@@ -15,7 +15,7 @@ import numpy as np
 from jaxstyle import pyramid
 from jaxstyle.cli.context import Options, RunContext
 from jaxstyle.config import StyleConfig
-from jaxstyle.errors import DivergedError, ExitCode, WriteError
+from jaxstyle.errors import DivergedError, ExitCode, WriteError, computing
 from jaxstyle.host import on_signals, release_memory
 from jaxstyle.io import images
 from jaxstyle.io.atomic import check_output, write_bytes
@@ -98,6 +98,7 @@ def run_job(
 
     Raises:
       DivergedError: the loss or its gradient is not finite.
+      OutOfMemoryError: the computation ran out of memory.
       WriteError: an output cannot be written.
     """
     began = time.perf_counter()
@@ -121,9 +122,13 @@ def run_job(
             checkpoints = None
             if options.checkpoint is not None:
                 checkpoints = Checkpoints(
-                    options.checkpoint, record, config, plan, options.checkpoint_every
+                    options.checkpoint,
+                    record,
+                    config,
+                    plan,
+                    options.checkpoint_every,
+                    warn=reporter.note,
                 )
-                # The image is written first: closing waits for the last checkpoint, and may fail.
                 stack.enter_context(contextlib.closing(checkpoints))
             result = _transfer(context.params, transfer, callback, checkpoints, config)
             save(result.image)
@@ -142,10 +147,11 @@ def _transfer(
     config: StyleConfig,
 ) -> Result:
     """Run or resume a transfer, and check that it did not diverge."""
-    if checkpoints is None:
-        result = transfer(params, callback, None)
-    else:
-        result = transfer(params, checkpoints.watch(callback), checkpoints.resume)
+    with computing("try a smaller --size"):
+        if checkpoints is None:
+            result = transfer(params, callback, None)
+        else:
+            result = transfer(params, checkpoints.watch(callback), checkpoints.resume)
     if not bool(result.trace.finite[-1]):
         lbfgs = config.optimizer == "lbfgs"
         advice = "--optimizer pyramid_adam" if lbfgs else "a lower --learning-rate"

@@ -6,7 +6,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from jaxstyle.errors import WeightsError
+from jaxstyle.errors import WeightsError, printable
+from jaxstyle.io.hdf5 import find_datasets, open_hdf5, read_values
 from jaxstyle.vgg19 import PARAM_SHAPES
 
 Tree = dict[str, dict[str, np.ndarray]]
@@ -21,6 +22,13 @@ CAFFE_COLOR = {
     "bias": -np.array([103.939, 116.779, 123.68], np.float32),
 }
 """Color map of weights that derive from the Caffe release."""
+
+# Names of the leaves, by their number of dimensions.
+_LEAVES = {4: "kernel", 1: "bias"}
+_ADVICE = (
+    "Keras weights end in .h5; for PyTorch weights use scripts/convert_vgg19.py from the source "
+    "tree"
+)
 
 
 def from_keras(path: Path) -> Tree:
@@ -39,40 +47,26 @@ def from_keras(path: Path) -> Tree:
     Raises:
       WeightsError: the file is unreadable or does not contain VGG19.
     """
-    layer_arrays: dict[str, list[np.ndarray]] = {name: [] for name in CONVS}
-
-    def collect(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        conv = _layer_name(name)
-        if conv in layer_arrays and isinstance(item, h5py.Dataset):
-            layer_arrays[conv].append(np.asarray(item[()], np.float32))
-
-    try:
-        with h5py.File(path, "r") as file:
-            file.visititems(collect)
-    except FileNotFoundError:
-        raise WeightsError(f"{path} does not exist.") from None
-    except OSError as error:
-        raise WeightsError(
-            f"{path} is not a complete HDF5 file. Keras weights end in .h5; for PyTorch weights "
-            "use scripts/convert_vgg19.py from the source tree."
-        ) from error
+    datasets: dict[str, list[h5py.Dataset]] = {name: [] for name in CONVS}
     params: Tree = {"color": dict(CAFFE_COLOR)}
-    for name, arrays in layer_arrays.items():
-        leaves = _name_by_rank(arrays)
-        shapes = {leaf: array.shape for leaf, array in leaves.items()}
-        if len(arrays) != 2 or shapes != PARAM_SHAPES[name]:
-            raise WeightsError(
-                f"{path} has no {name} with the shapes of VGG19 (found {shapes or 'nothing'}); "
-                "use a Keras file of VGG19."
-            )
-        params[name] = leaves
+    with open_hdf5(path, _ADVICE) as file:
+        for dataset_name, dataset in find_datasets(file):
+            conv = _layer_name(dataset_name)
+            if conv in datasets:
+                datasets[conv].append(dataset)
+        for name, found in datasets.items():
+            leaves = {_LEAVES.get(dataset.ndim, "?"): dataset for dataset in found}
+            shapes = {leaf: dataset.shape for leaf, dataset in leaves.items()}
+            if len(found) != 2 or shapes != PARAM_SHAPES[name]:
+                raise WeightsError(
+                    f"weights file {path} has no {name} with the shapes of VGG19 (found "
+                    f"{printable(shapes or 'nothing', 120)}); use a Keras file of VGG19."
+                )
+            params[name] = {
+                leaf: read_values(dataset, PARAM_SHAPES[name][leaf]).astype(np.float32)
+                for leaf, dataset in leaves.items()
+            }
     return params
-
-
-def _name_by_rank(arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
-    by_rank = {array.ndim: array for array in arrays}
-    names = {4: "kernel", 1: "bias"}
-    return {name: by_rank[rank] for rank, name in names.items() if rank in by_rank}
 
 
 def _layer_name(dataset: str) -> str | None:

@@ -20,6 +20,13 @@ import numpy as np
 from jaxstyle.adain import DECODER_SHAPES
 from jaxstyle.errors import WeightsError
 from jaxstyle.io.atomic import write_bytes
+from jaxstyle.io.hdf5 import (
+    check_file,
+    find_dataset,
+    open_hdf5,
+    read_attributes,
+    read_values,
+)
 from jaxstyle.vgg19 import PARAM_SHAPES
 
 Arrays = Mapping[str, Mapping[str, np.ndarray]]
@@ -39,17 +46,13 @@ def weights_path(path: str | os.PathLike[str] | None = None) -> Path:
     """Return the weights file to use: `path`, else `$JAXSTYLE_WEIGHTS`, else the embedded one.
 
     Raises:
-      WeightsError: the file does not exist.
+      WeightsError: the file does not exist, or is not a regular file.
     """
     requested = path or os.environ.get(ENVIRONMENT)
     if requested:
         file = Path(requested)
-        if not file.is_file():
-            origin = "" if path else f" (from ${ENVIRONMENT})"
-            raise WeightsError(
-                f"weights file {file}{origin} does not exist; correct the path, or remove it to "
-                "use the embedded weights."
-            )
+        origin = "" if path else f" (from ${ENVIRONMENT})"
+        check_file(file, origin, "correct the path, or remove it to use the embedded weights")
         return file
     return _embedded_path("vgg19.h5")
 
@@ -116,25 +119,18 @@ def read_weights(
       shapes: shapes of the required leaves.
 
     Raises:
-      WeightsError: the file is unreadable, a leaf is missing, has another shape or is not
-        finite, or the checksum does not match.
+      WeightsError: the file is unreadable, a leaf is missing, has another shape or dtype, is a
+        link or is not finite, or the checksum does not match.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            attributes = {name: str(value) for name, value in file.attrs.items()}
-            leaves = {
-                layer: {
-                    name: _read_leaf(file, path, f"{layer}/{name}", shape)
-                    for name, shape in group.items()
-                }
-                for layer, group in shapes.items()
+    with open_hdf5(path) as file:
+        attributes = read_attributes(file)
+        leaves = {
+            layer: {
+                name: _read_leaf(file, path, f"{layer}/{name}", shape)
+                for name, shape in group.items()
             }
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        # The exception class of h5py depends on the damage, and its messages span several lines.
-        size = path.stat().st_size if path.exists() else 0
-        raise WeightsError(
-            f"weights file {path} ({size} bytes) is not a complete HDF5 file; copy it again."
-        ) from error
+            for layer, group in shapes.items()
+        }
     expected = attributes.get("sha256")
     if expected is not None and expected != checksum(leaves):
         raise WeightsError(
@@ -144,20 +140,13 @@ def read_weights(
 
 
 def _read_leaf(file: h5py.File, path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    dataset = file.get(name)
-    if not isinstance(dataset, h5py.Dataset):
+    dataset = find_dataset(file, name)
+    if dataset is None:
         raise WeightsError(
             f"weights file {path} has no {name}, so it is not a VGG19 file of jaxstyle; "
             "`jaxstyle weights convert` converts Keras files."
         )
-    if dataset.shape != shape:
-        raise WeightsError(
-            f"weights file {path}: {name} has shape {dataset.shape}; it must be {shape}."
-        )
-    values = dataset[()]
-    if not np.isfinite(values).all():
-        raise WeightsError(f"weights file {path}: {name} contains values that are not finite.")
-    return values
+    return read_values(dataset, shape)
 
 
 def write_weights(
@@ -189,7 +178,9 @@ def write_weights(
         for layer, group in leaves.items():
             for name, leaf in group.items():
                 if not np.isfinite(leaf).all():
-                    raise WeightsError(f"{layer}/{name} is not finite as {dtype}; use float32.")
+                    lossy = dtype == "float16" and np.isfinite(params[layer][name]).all()
+                    advice = "use float32" if lossy else "correct the source"
+                    raise WeightsError(f"{layer}/{name} is not finite as {leaf.dtype}; {advice}.")
                 file.create_dataset(
                     f"{layer}/{name}", data=leaf, shuffle=True, compression=9, chunks=leaf.shape
                 )

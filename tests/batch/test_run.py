@@ -25,6 +25,7 @@ import jaxstyle.loop.style_cache
 from jaxstyle.batch.jobs import Defaults, pair_jobs
 from jaxstyle.batch.run import Batch
 from jaxstyle.cli import main
+from jaxstyle.io import images
 from jaxstyle.io.atomic import file_sha256
 from jaxstyle.loop import programs
 from jaxstyle.loop.programs import run_steps
@@ -331,6 +332,21 @@ def test_job_fails_if_a_single_image_is_out_of_memory(folders, monkeypatch):
     monkeypatch.setattr(jaxstyle.batch.run, "run_transfer", run_out_of_memory)
     assert main(argv(folders)) == 7
     assert {r["error"] for r in records(folders).values()} == {"out of memory; try a smaller size"}
+
+
+def test_a_job_fails_alone_if_its_files_exceed_the_memory(folders, monkeypatch, capsys):
+    read_image = images.read_image
+
+    def read(path, *args, **kwargs):
+        if path.name.startswith("p"):
+            raise MemoryError
+        return read_image(path, *args, **kwargs)
+
+    monkeypatch.setattr(images, "read_image", read)
+    assert main(argv(folders)) == 7
+    assert {r["error"] for r in records(folders).values()} == {
+        "out of memory while its files were read; use smaller images"
+    }
 
 
 @pytest.mark.slow

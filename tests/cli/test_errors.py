@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from cli.quick import PAINTING, PHOTO, run, stylize
+from cli.quick import PAINTING, PHOTO, QUICK, SIZE, run, stylize
 
 from jaxstyle import transfer, write_image
 from jaxstyle.errors import DivergedError, ExitCode
@@ -203,6 +203,77 @@ def test_failure_of_a_run_is_one_line(tmp_path, capsys, monkeypatch, error, code
     assert message in err
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+OUT_OF_MEMORY = [
+    MemoryError(),
+    RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+@pytest.mark.parametrize(
+    ("place", "arguments"),
+    [
+        ("jaxstyle.cli.context.load_weights", STYLIZE),
+        ("jaxstyle.io.weights.read_weights", ["weights", "info"]),
+        ("jaxstyle.cli.commands.estimate_cost", ["plan", "--sizes", "64"]),
+        ("jaxstyle.io.images.read_image", STYLIZE),
+    ],
+)
+def test_a_smaller_size_is_no_advice_where_it_does_not_help(
+    tmp_path, monkeypatch, error, place, arguments
+):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(place, fail)
+    result = run(*arguments)
+    assert (result.code, result.out) == (1, "")
+    assert result.err == "jaxstyle: out of memory; close other programs.\n"
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+@pytest.mark.parametrize(
+    ("place", "arguments"),
+    [
+        ("jaxstyle.transfer.preview", ["preview", *STYLIZE[1:], *QUICK[:2]]),
+        ("jaxstyle.transfer.synthesize_texture", ["texture", PAINTING, "-o", "o.png", *SIZE]),
+        ("jaxstyle.metrics.score", ["score", PHOTO, PAINTING, PHOTO, "--size", "96"]),
+        (
+            "jaxstyle.cli.layers._Sheet.fill",
+            ["layers", PHOTO, PAINTING, "-o", "o.png", "--batch-size", "1"],
+        ),
+    ],
+)
+def test_a_computation_that_is_out_of_memory_advises_a_smaller_size(
+    tmp_path, monkeypatch, error, place, arguments
+):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(place, fail)
+    result = run(*arguments)
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith("jaxstyle: out of memory; try a smaller --size")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_not_out_of_memory(tmp_path, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("RESOURCE_EXHAUSTED: No space left on device")
+
+    monkeypatch.setattr(transfer, "stylize", fail)
+    assert stylize("-o", tmp_path / "o.png") == 2
+    assert "memory" not in capsys.readouterr().err
+
+
+def test_messages_print_no_control_characters(tmp_path):
+    result = run("weights", "info", f"{tmp_path}/\x1b[31m\u202e.h5")
+    assert result.code == 4
+    assert r"\x1b[31m\u202e.h5" in result.err
 
 
 @pytest.mark.parametrize("error", [RuntimeError("x"), ValueError("x"), DivergedError("x")])

@@ -1,6 +1,7 @@
 """Converters, tested on files that the other frameworks wrote."""
 
 import os
+import re
 
 import h5py
 import numpy as np
@@ -138,6 +139,86 @@ def test_unknown_pytorch_files_need_a_layout(tmp_path, torch, state_dict, capsys
     assert convert_vgg19.main([str(tmp_path / "vgg.pth"), str(tmp_path / "out.h5")]) == 4
     assert "--layout" in capsys.readouterr().err
     assert not (tmp_path / "out.h5").exists()
+
+
+class Hostile:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def expanded(torch, *shape):
+    return torch.zeros(1).expand(*shape)
+
+
+# State dicts that are not VGG19 of the layout of torchvision, from the modules of one that is.
+FOREIGN = {
+    "pickle": (lambda torch, state, path: Hostile(path), "is not a PyTorch state dict"),
+    "list": (lambda torch, state, path: [1, 2], "is not a PyTorch state dict"),
+    "tensor": (lambda torch, state, path: torch.zeros(2), "is not a PyTorch state dict"),
+    "empty": (lambda torch, state, path: {}, "has 0 convolutions; the layout torchvision has 16"),
+    "number as a name": (
+        lambda torch, state, path: {3: torch.zeros(2, 3, 1, 1)},
+        "has a convolution without a bias",
+    ),
+    "huge": (
+        lambda torch, state, path: (
+            state | {"features.0.weight": expanded(torch, 10**6, 10**6, 3, 3)}
+        ),
+        r"conv1_1/kernel has shape \(1000000, 1000000, 3, 3\); in this layout it is \(64, 3, 3, 3\)",
+    ),
+    "bias that is no tensor": (
+        lambda torch, state, path: state | {"features.0.bias": "x"},
+        r"conv1_1/bias has shape \(\)",
+    ),
+    "integers": (
+        lambda torch, state, path: state | {"features.0.bias": torch.zeros(64, dtype=torch.int32)},
+        "conv1_1/bias is not a dense tensor of floats",
+    ),
+    "sparse": (
+        lambda torch, state, path: state | {"features.0.bias": torch.zeros(64).to_sparse()},
+        "conv1_1/bias is not a dense tensor of floats",
+    ),
+    "infinite": (
+        lambda torch, state, path: state | {"features.0.bias": torch.full((64,), torch.inf)},
+        "conv1_1/bias is not finite",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_pytorch_files_of_other_content_are_one_line_errors(
+    tmp_path, torch, state_dict, capsys, case
+):
+    import convert_vgg19
+
+    make, message = FOREIGN[case]
+    source, made = tmp_path / "vgg.pth", tmp_path / "made"
+    torch.save(make(torch, state_dict.state_dict(), made), source)
+    arguments = [str(source), str(tmp_path / "out.h5"), "--layout", "torchvision"]
+    assert convert_vgg19.main(arguments) == 4
+    captured = capsys.readouterr()
+    assert re.search(message, captured.err)
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_damaged_pytorch_files_are_one_line_errors(tmp_path, torch, capsys):
+    import convert_vgg19
+
+    source = tmp_path / "vgg.pth"
+    torch.save({"features.0.weight": torch.zeros(4, 3, 3, 3)}, source)
+    data = source.read_bytes()
+    arguments = [str(source), str(tmp_path / "out.h5"), "--layout", "torchvision"]
+    for i in range(50):
+        source.write_bytes(data[: len(data) * i // 50])
+        assert convert_vgg19.main(arguments) == 4
+        assert capsys.readouterr().err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [source]
 
 
 @pytest.mark.slow

@@ -127,6 +127,13 @@ def test_values_too_large_for_float16_are_not_written(tmp_path, leaves):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_float32_is_no_advice_for_values_that_are_not_finite(tmp_path, leaves, dtype):
+    leaves["conv1_1"]["kernel"][0, 0, 0, 0] = np.nan
+    with pytest.raises(WeightsError, match=f"not finite as {dtype}; correct the source"):
+        write_weights(tmp_path / "w.h5", leaves, dtype)
+
+
 def test_an_unwritable_path_is_an_error(tmp_path, leaves):
     with pytest.raises(WriteError, match=r"cannot write .*none/w.h5"):
         write_weights(tmp_path / "none" / "w.h5", leaves)
