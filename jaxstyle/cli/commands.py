@@ -15,7 +15,14 @@ from jaxstyle.analysis.cost import (
     peak_process_bytes,
     time_pixel_step,
 )
-from jaxstyle.batch.jobs import Defaults, check_jobs, find_images, pair_jobs, read_job_file
+from jaxstyle.batch.jobs import (
+    Defaults,
+    check_jobs,
+    find_images,
+    pair_jobs,
+    read_job_file,
+    search_root,
+)
 from jaxstyle.batch.ledger import Ledger, Shard
 from jaxstyle.cli import layers as studies
 from jaxstyle.cli.batch import BatchOptions, run_batch
@@ -217,7 +224,14 @@ def batch(args: argparse.Namespace) -> int:
         results = Ledger(options.output, Shard()).outputs()
         contents = find_images(args.contents, results=results)
         styles = find_images(args.styles, results=results)
-        jobs = pair_jobs(contents, styles, defaults, pairing=args.pair, template=args.name)
+        jobs = pair_jobs(
+            contents,
+            styles,
+            defaults,
+            pairing=args.pair,
+            template=args.name,
+            root=search_root(args.contents),
+        )
     check_jobs(jobs, options.output)
     return run_batch(options, jobs)
 

@@ -279,8 +279,10 @@ def _add_batch(commands: Any) -> None:
     parser.add_argument(
         "--name",
         default=NAME_TEMPLATE,
-        help="file names of the results, with {content} {ext} {style} {index} {size} {seed}; "
-        "/ makes folders (default: %(default)s)",
+        help="file names of the results, with {content} {style} {ext} {folder} {index} {size} "
+        "{seed}; / makes folders. {folder} is the content image's folder below CONTENTS or the "
+        "job file, . at the top: {folder}/{content}_{style}.png keeps the folders of a search "
+        "with **. {index:04} sets a width, {content:.40} a length (default: %(default)s)",
     )
     _add_batch_size(parser)
     parser.add_argument(

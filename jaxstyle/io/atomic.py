@@ -13,8 +13,46 @@ from jaxstyle.errors import WriteError
 _PARTIAL = re.compile(r"(\.jaxstyle-[0-9a-f]{16}-)\d+-\d+\.partial")
 
 
+def name_limit(folder: Path) -> int:
+    """Return the largest length of a file name in a folder, in bytes.
+
+    Args:
+      folder: the folder; if it is missing, it would be created in the nearest one that exists.
+    """
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return os.pathconf(folder, "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):
+        return 255  # Windows, or a file system that does not tell.
+
+
+def check_name(path: Path, limit: int) -> None:
+    """Raise `WriteError` if a part of `path` has more than `limit` bytes.
+
+    Example:
+      >>> from pathlib import Path
+      >>> from jaxstyle.io.atomic import check_name, name_limit
+      >>> check_name(Path("result.png"), name_limit(Path()))
+    """
+    for part in path.parts:
+        length = len(os.fsencode(part))
+        if length > limit:
+            raise WriteError(
+                f"cannot write {part[:30]}...{part[-10:]}: this name has {length} bytes, the file "
+                f"system allows {limit}; use a shorter one."
+            )
+
+
 def check_output(path: Path) -> None:
     """Raise `WriteError` if the file `path` cannot be created or replaced."""
+    check_name(path, name_limit(path.parent))
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise WriteError(f"cannot write {path}: {error.strerror or error}.") from error
     if path.is_dir():
         raise WriteError(f"cannot write {path}: it is a folder; name a file in it.")
     if path.exists() and not path.is_file():
