@@ -6,6 +6,8 @@ exceptions below are for problems with files or data that the user has to fix.
 
 import enum
 
+_MAX_LENGTH = 2000
+
 
 class ExitCode(enum.IntEnum):
     """Exit code of a `jaxstyle` process."""
@@ -56,8 +58,32 @@ class WriteError(JaxstyleError):
 
 
 def one_line(message: object) -> str:
-    """Return a message without line breaks, or its class name if the message is empty."""
-    return " ".join(str(message).split()) or type(message).__name__
+    r"""Return a message without line breaks, or its class name if the message is empty.
+
+    The middle of a very long message is left out.
+
+    Example:
+      >>> one_line("bad\n  name \x1b[2J.png")
+      'bad name \\x1b[2J.png'
+    """
+    text = printable(" ".join(str(message).split())) or type(message).__name__
+    half = _MAX_LENGTH // 2
+    return text if len(text) <= _MAX_LENGTH else f"{text[:half]} ... {text[-half:]}"
+
+
+def printable(text: str) -> str:
+    r"""Return a text with escape sequences for characters that a terminal would act on.
+
+    Names of files may contain control characters, and bytes that are not UTF-8. Line breaks
+    are kept.
+
+    Example:
+      >>> printable("caf\udce9 \x1b[2J")
+      'caf\\udce9 \\x1b[2J'
+    """
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:

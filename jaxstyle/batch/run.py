@@ -5,6 +5,7 @@ once its output is fsynced and recorded in the ledger. A process may be killed a
 next run continues with the jobs that are missing.
 """
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -87,6 +88,7 @@ class Batch:
         self._stop: ExitCode | None = None
         self._write_error: WriteError | None = None
         self._work = 0.0
+        self._signals, self._watching = contextlib.ExitStack(), False
 
     def run(self) -> ExitCode:
         """Do the pending jobs.
@@ -94,7 +96,7 @@ class Batch:
         Raises:
           WriteError: another process works on these jobs, or nothing can be written.
         """
-        with lock_output(self._folder, self._shard), on_signals(self._interrupt):
+        with lock_output(self._folder, self._shard), self._signals:
             self._pending = scan_jobs(
                 self.jobs, self._folder, self._weights, self._ledger, overwrite=self._overwrite
             )
@@ -196,6 +198,7 @@ class Batch:
         began, work_before = time.perf_counter(), self._work
 
         def callback(progress: Progress) -> bool:
+            self._watch_signals()
             release_memory()
             self._work = work_before + pyramid.work(group.plan, progress.step) * len(inputs)
             loss = float(np.mean(progress.loss))
@@ -281,6 +284,12 @@ class Batch:
             except WriteError as error:
                 self._abort(error)
             self._reporter.item(_describe(record), failed=failed, **fields)
+
+    def _watch_signals(self) -> None:
+        """Let a signal stop the batch; before the first steps are done, it ends the process."""
+        if not self._watching:
+            self._signals.enter_context(on_signals(self._interrupt))
+            self._watching = True
 
     def _abort(self, error: WriteError) -> None:
         """Stop the batch: further results could not be kept."""

@@ -1,13 +1,14 @@
 """The command line: parse the arguments, run the command, return an exit code.
 
-Importing this module does not import JAX, so that `--help` and `--version` are fast.
+Importing this module imports nothing that takes long: `jaxstyle.cli.process` handles signals
+first. `--help` and `--version` do not import JAX.
 """
 
 import os
 import sys
 from collections.abc import Sequence
 
-from jaxstyle.cli.parser import make_parser
+from jaxstyle.cli.process import discard_stdout
 from jaxstyle.errors import ExitCode, JaxstyleError, is_out_of_memory, one_line
 
 
@@ -20,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # XLA's own log is about its compilation cache and the host, not for users.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
+        from jaxstyle.cli.parser import make_parser
+
         args = make_parser().parse_args(argv)
         return int(args.run(args))
     except SystemExit as stop:
@@ -32,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("interrupted.", ExitCode.INTERRUPTED)
     except BrokenPipeError:
         # Python would flush stdout once more at exit, and fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_stdout()
         return int(ExitCode.CANNOT_WRITE)
     except Exception as error:
         if os.environ.get("JAXSTYLE_DEBUG"):

@@ -37,6 +37,7 @@ from jaxstyle.io.keras import from_keras
 from jaxstyle.io.provenance import metadata
 from jaxstyle.options import Init
 from jaxstyle.presets import PRESETS
+from jaxstyle.reporting import print_product
 
 # On a CPU, convolutions use packing buffers that the compiler's memory analysis leaves out.
 _PACKING_FACTOR = 1.1
@@ -241,9 +242,10 @@ def weights_info(args: argparse.Namespace) -> int:
     path = weights.weights_path(args.file)
     leaves, attributes = weights.read_weights(path)
     count = sum(leaf.size for group in leaves.values() for leaf in group.values())
-    print(f"{path}\n  {count:,} weights in {len(leaves)} layers, {path.stat().st_size:,} bytes")
+    size = path.stat().st_size
+    print_product(f"{path}\n  {count:,} weights in {len(leaves)} layers, {size:,} bytes")
     for name, value in sorted(attributes.items()):
-        print(f"  {name}: {value}")
+        print_product(f"  {name}: {value}")
     return ExitCode.OK
 
 
@@ -262,7 +264,7 @@ def weights_verify(args: argparse.Namespace) -> int:
         if listed[path.name] != file_sha256(path):
             raise WeightsError(f"{path} is not the file that {sums} lists; copy it again.")
         checks.append("checksum of the file")
-    print(f"{path}: good ({', '.join(checks)})")
+    print_product(f"{path}: good ({', '.join(checks)})")
     return ExitCode.OK
 
 
@@ -286,7 +288,9 @@ def weights_convert(args: argparse.Namespace) -> int:
         license="unknown",
         normalization=normalization,
     )
-    print(f"{args.output}: VGG19 from {args.source}, {args.dtype}, normalization: {normalization}")
+    print_product(
+        f"{args.output}: VGG19 from {args.source}, {args.dtype}, normalization: {normalization}"
+    )
     return ExitCode.OK
 
 

@@ -1,5 +1,6 @@
 """The commands `jaxstyle layers` and `jaxstyle score`."""
 
+import contextlib
 import dataclasses
 import json
 import threading
@@ -145,8 +146,11 @@ class _Sheet:
         """Take the rendered panels until all are done or a signal arrives; return their number."""
         panels, stopped = self.panels, threading.Event()
         reporter.plan(float(len(panels)))
-        with on_signals(stopped.set):
+        with contextlib.ExitStack() as stack:
             for index, (image, scores) in enumerate(rendered):
+                if not index:
+                    # Before there is an image to keep, a signal ends the process.
+                    stack.enter_context(on_signals(stopped.set))
                 panel = panels[index]
                 self._cells[index] = image, _caption(panel, scores)
                 if scores is not None:

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
@@ -17,10 +18,18 @@ from jaxstyle.cli.flags import (
 from jaxstyle.config import StyleConfig
 from jaxstyle.errors import ExitCode, one_line
 from jaxstyle.options import NAME_TEMPLATE, Pairing
+from jaxstyle.reporting import print_product
 
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line that names the program and its help."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse ignores a full disk.
+        if message and file is sys.stdout:
+            print_product(message, end="")
+        else:
+            super()._print_message(message, file)
 
     def error(self, message: str) -> NoReturn:
         self.exit(

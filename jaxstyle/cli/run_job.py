@@ -22,7 +22,7 @@ from jaxstyle.io.atomic import check_output, write_bytes
 from jaxstyle.io.checkpoint import Checkpoints
 from jaxstyle.io.provenance import Inputs, metadata
 from jaxstyle.loop.driver import Callback, Progress, Result
-from jaxstyle.reporting import Reporter, logger
+from jaxstyle.reporting import Reporter, check_stdout, logger
 from jaxstyle.types import Params
 
 Transfer = Callable[[Params, Callback, Progress | None], Result]
@@ -71,7 +71,9 @@ def check_outputs(options: ImageOptions, inputs: Inputs) -> None:
         raise ValueError("`--preview-every` needs a file to write to, not stdout.")
     if output == STDOUT and options.log_format == "json":
         raise ValueError("`--log-format json` writes to stdout, as `-o -` does; name a file.")
-    if output != STDOUT:
+    if output == STDOUT:
+        check_stdout()
+    else:
         images.check_picture(output)
     if report is not None:
         check_output(report)
@@ -114,10 +116,9 @@ def run_job(
             write_image(options.output, pixels, metadata(record))
 
         plan = pyramid.levels(shape, config)
-        callback = _Callback(reporter, plan, save, options.preview_every)
         reporter.plan(pyramid.work(plan), levels=[size for size, _ in plan])
         with contextlib.ExitStack() as stack:
-            stack.enter_context(on_signals(callback.interrupt))
+            callback = _Callback(reporter, plan, save, options.preview_every, stack)
             checkpoints = None
             if options.checkpoint is not None:
                 checkpoints = Checkpoints(
@@ -127,9 +128,9 @@ def run_job(
                 stack.enter_context(contextlib.closing(checkpoints))
             result = _transfer(context.params, transfer, callback, checkpoints, config)
             save(result.image)
-        summary = _summarize(options, result, shape, plan, time.perf_counter() - began)
-        if options.report is not None:
-            _write_report(options.report, record, summary, result)
+            summary = _summarize(options, result, shape, plan, time.perf_counter() - began)
+            if options.report is not None:
+                _write_report(options.report, record, summary, result)
         reporter.result(_final_line(summary), **summary)
     return ExitCode.OK if summary["complete"] else ExitCode.INTERRUPTED
 
@@ -163,13 +164,17 @@ class _Callback:
         plan: Plan,
         save: Callable[[Any], None],
         preview_every: float | None,
+        stack: contextlib.ExitStack,
     ):
-        self._reporter, self._plan = reporter, plan
+        self._reporter, self._plan, self._stack = reporter, plan, stack
         self._save, self._preview_every = save, preview_every
         self._interrupted, self._last_preview = False, -np.inf
         self._level, self._began = -1, time.monotonic()
 
     def __call__(self, progress: Progress) -> bool:
+        if self._level < 0:
+            # Before there is an image to keep, a signal ends the process.
+            self._stack.enter_context(on_signals(self.interrupt))
         release_memory()
         loss, now = float(progress.loss), time.monotonic()
         if progress.level != self._level:

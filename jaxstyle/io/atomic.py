@@ -10,6 +10,9 @@ from pathlib import Path
 
 from jaxstyle.errors import WriteError
 
+# Temporary files of this process that are being written.
+_temporaries: set[Path] = set()
+
 _PARTIAL = re.compile(r"(\.jaxstyle-[0-9a-f]{16}-)\d+-\d+\.partial")
 
 
@@ -79,6 +82,7 @@ def write_bytes(path: Path, data: bytes, *, parents: bool = False) -> None:
     """
     owner = f"{os.getpid()}-{threading.get_ident()}"
     temporary = path.with_name(f"{_partial_prefix(path)}{owner}.partial")
+    _temporaries.add(temporary)
     try:
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,6 +96,14 @@ def write_bytes(path: Path, data: bytes, *, parents: bool = False) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        _temporaries.discard(temporary)
+
+
+def discard_temporaries() -> None:
+    """Remove the temporary files of writes that are under way, because the process ends now."""
+    for path in tuple(_temporaries):
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def remove_partials(paths: Iterable[Path]) -> None:
