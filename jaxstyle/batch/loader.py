@@ -41,10 +41,15 @@ class JobInputs:
 
 
 class Loader:
-    """Reads the inputs of jobs, and caches style images. Safe to call from several threads."""
+    """Reads the inputs of jobs, and caches style images. Safe to call from several threads.
 
-    def __init__(self, jobs: Sequence[Job]):
-        self._jobs = jobs
+    Args:
+      jobs: all jobs of this process.
+      exact: groups have the shape of their results; images are read as `stylize` reads them.
+    """
+
+    def __init__(self, jobs: Sequence[Job], *, exact: bool = False):
+        self._jobs, self._exact = jobs, exact
         self._styles: FifoCache[np.ndarray] = FifoCache(_CACHED_STYLES)
         self._lock = threading.Lock()
 
@@ -56,7 +61,8 @@ class Loader:
           ValueError: a mask or a start does not fit, or a style image is too small.
         """
         job = self._jobs[index]
-        content = _read(job.content, lambda path: images.read_image(path, alpha=True))
+        size = job.config.size if self._exact else None
+        content = _read(job.content, lambda path: images.read_image(path, size, alpha=True))
         shape = pyramid.fit_shape(content.shape, job.config.size)
         content, alpha = content[..., :3], content[..., 3:]
         masks = [_read(path, lambda path: read_mask(path, shape)) for path in job.masks]
@@ -65,7 +71,7 @@ class Loader:
         if job.start is not None:
             start = _read(job.start, images.read_image)
             check_proportions(job.start, start.shape, shape)
-            start = images.resize(start, group_shape)
+            start = start if self._exact else images.resize(start, group_shape)
         return JobInputs(
             index=index,
             content=images.resize(content, group_shape),

@@ -78,12 +78,15 @@ class Batch:
         overwrite: bool = False,
     ):
         self.jobs = shard.of(list(jobs))
+        # The result of a single job equals that of `stylize`. This depends on the whole list:
+        # a job that is done again alone gives the same result.
+        self._exact = len(jobs) == 1
         self.records: list[Record | None] = [None] * len(self.jobs)
         self._folder, self._params, self._weights = folder, params, weights
         self._style_cache = StyleCache()
         self._reporter, self._shard = reporter, shard
         self._batch_size, self._overwrite = batch_size, overwrite
-        self._load = Loader(self.jobs)
+        self._load = Loader(self.jobs, exact=self._exact)
         self._ledger, self._lock = Ledger(folder, shard), threading.Lock()
         self._stop: ExitCode | None = None
         self._write_error: WriteError | None = None
@@ -98,7 +101,12 @@ class Batch:
         """
         with lock_output(self._folder, self._shard), self._signals:
             self._pending = scan_jobs(
-                self.jobs, self._folder, self._weights, self._ledger, overwrite=self._overwrite
+                self.jobs,
+                self._folder,
+                self._weights,
+                self._ledger,
+                overwrite=self._overwrite,
+                exact=self._exact,
             )
             self._prepare_folder()
             groups = size_batches(self._pending.groups, self._params, self._batch_size)
@@ -246,7 +254,8 @@ class Batch:
                 pixels = np.concatenate([pixels, inputs.alpha], axis=-1)
             images.check_format(output, inputs.shape)
             input_ids = self._pending.inputs[inputs.index]
-            text = metadata(provenance("batch", job.config, input_ids, self._weights))
+            # A job is what `jaxstyle stylize` does.
+            text = metadata(provenance("stylize", job.config, input_ids, self._weights))
             data = images.encode_image(pixels, images.FORMATS[output.suffix.lower()], metadata=text)
             write_bytes(output, data, parents=True)
         except WriteError as error:
