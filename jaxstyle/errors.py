@@ -7,6 +7,15 @@ exceptions below are for problems with files or data that the user has to fix.
 import enum
 
 _MAX_LENGTH = 2000
+# Messages of XLA, of the C++ library, of the system, and of its loader of libraries.
+_OUT_OF_MEMORY = (
+    "RESOURCE_EXHAUSTED",
+    "std::bad_alloc",
+    "Cannot allocate memory",
+    "cannot allocate memory",
+    "failed to map segment",
+    "can't start new thread",
+)
 
 
 class ExitCode(enum.IntEnum):
@@ -88,4 +97,4 @@ def printable(text: str) -> str:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether the device or the process ran out of memory."""
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+    return isinstance(error, MemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from jaxstyle.cli.process import discard_stdout
+from jaxstyle.cli.process import address_space, check_address_space, discard_stdout
 from jaxstyle.errors import ExitCode, JaxstyleError, is_out_of_memory, one_line
 
 
@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from jaxstyle.cli.parser import make_parser
 
         args = make_parser().parse_args(argv)
+        check_address_space()
         return int(args.run(args))
     except SystemExit as stop:
         return int(stop.code or 0)
@@ -31,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, error.exit_code)
     except ValueError as error:
         return _fail(error, ExitCode.BAD_ARGUMENTS)
+    except OverflowError as error:
+        return _fail(f"a number is too large: {error}.", ExitCode.BAD_ARGUMENTS)
     except KeyboardInterrupt:
         return _fail("interrupted.", ExitCode.INTERRUPTED)
     except BrokenPipeError:
@@ -41,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("JAXSTYLE_DEBUG"):
             raise
         if is_out_of_memory(error):
-            return _fail("out of memory; try a smaller --size.", ExitCode.UNEXPECTED)
+            limit = address_space()
+            cause = "" if limit is None else f" (`ulimit -v` allows {limit} MiB)"
+            return _fail(f"out of memory{cause}; try a smaller --size.", ExitCode.UNEXPECTED)
         text = f"{type(error).__name__}: {error} (JAXSTYLE_DEBUG=1 shows where)"
         return _fail(text, ExitCode.UNEXPECTED)
 

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxstyle import metrics
-from jaxstyle.analysis.cost import cpu_batch_size, estimate_cost, max_batch_size
+from jaxstyle import metrics, pyramid
+from jaxstyle.analysis.cost import check_memory, cpu_batch_size, estimate_cost, max_batch_size
 from jaxstyle.analysis.grid import draw_grid
 from jaxstyle.analysis.layer_study import (
     STYLE_SETS,
@@ -77,6 +77,7 @@ def layers(options: StudyOptions, config: StyleConfig) -> ExitCode:
         raise ValueError("`--output` needs a file to write to, not stdout.")
     check_outputs(options, inputs)
     sets = _parse_sets(options.set, config)
+    check_memory(pyramid.fit_shape(images.read_shape(options.content), config.size), config)
     content = _read_content(options.content, config.size)
     style = read_style(options.style, content.shape[:2], config)
     sheet = _Sheet(sweep(config, sets, options.style_weights), content)

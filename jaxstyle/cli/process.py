@@ -11,11 +11,13 @@ import sys
 import threading
 from typing import Any, NoReturn
 
-from jaxstyle.errors import ExitCode
+from jaxstyle.errors import ExitCode, JaxstyleError
 
 _SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
+# JAX reserves address space for its libraries and for the stacks of its threads.
+_MIN_ADDRESS_SPACE = 2048
 _ending = threading.Lock()
 
 
@@ -72,6 +74,30 @@ class _Talk(io.FileIO):
             return super().write(data) or 0
         except OSError:
             return len(data)
+
+
+def address_space() -> int | None:
+    """Return the largest address space of this process in MiB, or `None` for no limit."""
+    try:
+        import resource
+    except ImportError:
+        return None  # Windows
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit // 2**20
+
+
+def check_address_space() -> None:
+    """Raise if JAX cannot start: with too little memory, its libraries crash.
+
+    Raises:
+      JaxstyleError: `ulimit -v` allows too little.
+    """
+    limit = address_space()
+    if limit is not None and limit < _MIN_ADDRESS_SPACE:
+        raise JaxstyleError(
+            f"`ulimit -v` allows {limit} MiB of address space; raise it to at least "
+            f"{_MIN_ADDRESS_SPACE} MiB."
+        )
 
 
 def discard_stdout() -> None:

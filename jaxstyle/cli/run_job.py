@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -58,13 +59,14 @@ def check_outputs(options: ImageOptions, inputs: Inputs) -> None:
       ValueError: an output would overwrite an input or another output.
     """
     output, report = options.output, options.report
-    used = {path.resolve() for paths in inputs.values() for path in paths}
+    # Not `Path.resolve`, which raises on a loop of links.
+    used = {os.path.realpath(path) for paths in inputs.values() for path in paths}
     for path in (output, report):
         if path is None or path == STDOUT:
             continue
-        if path.resolve() in used:
+        if os.path.realpath(path) in used:
             raise ValueError(f"{path} is also an input or another output; give it another name.")
-        used.add(path.resolve())
+        used.add(os.path.realpath(path))
     if report == STDOUT:
         raise ValueError("`--report` needs a file to write to, not stdout.")
     if output == STDOUT and options.preview_every is not None:
@@ -87,6 +89,7 @@ def run_job(
     transfer: Transfer,
     *,
     alpha: np.ndarray | None = None,
+    warning: str = "",
 ) -> ExitCode:
     """Make a result; write the image, the report and a final line.
 
@@ -97,6 +100,7 @@ def run_job(
       shape: height and width of the result.
       transfer: makes the result.
       alpha: transparency of the result, `[h, w, 1]`.
+      warning: a message to report first, or nothing.
 
     Raises:
       DivergedError: the loss or its gradient is not finite.
@@ -106,6 +110,8 @@ def run_job(
     if options.output != STDOUT:
         images.check_picture(options.output, shape)
     with options.reporter() as reporter:
+        if warning:
+            reporter.note(warning)
         context = RunContext.load(options, decoder=config.init == "adain")
         record = context.provenance(config, inputs)
 
