@@ -73,12 +73,23 @@ def check_outputs(options: ImageOptions, inputs: Inputs) -> None:
         raise ValueError("`--preview-every` needs a file to write to, not stdout.")
     if output == STDOUT and options.log_format == "json":
         raise ValueError("`--log-format json` writes to stdout, as `-o -` does; name a file.")
+    if options.checkpoint is not None and not _is_utf8(options.checkpoint.absolute()):
+        raise ValueError(f"`--checkpoint` is {str(options.checkpoint)!r}; use a name in UTF-8.")
     if output == STDOUT:
         check_stdout()
     else:
         images.check_picture(output)
     if report is not None:
         check_output(report)
+
+
+def _is_utf8(path: Path) -> bool:
+    """Return whether the name of a file is valid UTF-8, as the library of checkpoints needs."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def run_job(

@@ -1,7 +1,9 @@
 """Faults around the process: signals, closed and full streams, names, memory."""
 
+import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from cli.quick import PAINTING, PHOTO, QUICK
+from PIL import Image
 
 from jaxstyle import read_image
 
@@ -167,3 +170,59 @@ def test_text_that_cannot_be_printed_exits_6(tmp_path, text, code, lines, comman
     assert done.returncode == code or "| true" in text
     assert done.stderr.count(b"\n") == lines
     assert done.stderr.startswith(b"jaxstyle: cannot write to stdout: ") or not lines
+
+
+@LINUX
+@pytest.mark.parametrize("mib", [300, 1000, 2000])
+def test_too_little_address_space_is_one_line(tmp_path, mib):
+    done = shell(tmp_path, f"ulimit -v {mib * 1024}; {{}}", *RUN, "o.png")
+    assert done.returncode == 1
+    message = f"jaxstyle: `ulimit -v` allows {mib} MiB of address space; raise it to at least"
+    assert done.stderr.decode().startswith(message)
+    assert done.stderr.count(b"\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["stylize", "batch", "dry run", "json", "checkpoint"])
+def test_names_that_are_not_utf8_work_on_a_strict_terminal(tmp_path, command):
+    photo, painting, out = (
+        tmp_path / os.fsdecode(name) for name in (b"p\xe9.jpg", b"s\xff.jpg", b"o\xe9")
+    )
+    shutil.copy(PHOTO, photo)
+    shutil.copy(PAINTING, painting)
+    image = out.with_suffix(".png")
+    arguments = {
+        "stylize": ["stylize", photo, painting, "-o", image, "-v", "--report", f"{out}.json"],
+        "batch": ["batch", photo, painting, "-o", out, "-v"],
+        "dry run": ["batch", photo, painting, "-o", out, "--dry-run"],
+        "json": ["batch", photo, painting, "-o", out, "--log-format", "json"],
+        "checkpoint": ["stylize", photo, painting, "-o", image, "--checkpoint", "steps"],
+    }[command]
+    strict = "export PYTHONIOENCODING=ascii:strict LC_ALL=C; {}"
+    done = shell(tmp_path, strict, *arguments, *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert b"Error" not in done.stderr
+    assert done.stdout.isascii()
+    assert done.stderr.isascii()
+    if command in ("batch", "json"):
+        image = out / os.fsdecode(b"p\xe9_s\xff.png")
+        assert "p\\xe9" not in (out / "report.html").read_text()
+    if command != "dry run":
+        assert read_image(image).shape == (32, 48, 3)
+        with Image.open(image) as file:
+            names = json.loads(file.info["jaxstyle"])["inputs"]
+        assert os.fsencode(names["content"][0]["file"]) == b"p\xe9.jpg"
+
+
+def test_checkpoints_need_a_name_in_utf8(tmp_path):
+    done = shell(tmp_path, "{}", *RUN, "o.png", "--checkpoint", os.fsdecode(b"\xe9"))
+    assert done.returncode == 2
+    assert done.stderr == b"jaxstyle: `--checkpoint` is '\\udce9'; use a name in UTF-8.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_control_characters_of_names_do_not_reach_the_terminal(tmp_path):
+    done = shell(tmp_path, "{}", "stylize", "a\x1b[2J\n.png", PAINTING, "-o", "o.png")
+    assert done.returncode == 3
+    assert done.stderr == b"jaxstyle: a\\x1b[2J .png does not exist.\n"
