@@ -108,6 +108,41 @@ def test_second_signal_ends_the_run_at_once(tmp_path):
     assert "Traceback" not in err
 
 
+# The main thread waits in C, where neither a signal nor Python reaches it.
+WAIT_IN_C = """
+import ctypes, signal
+from jaxstyle.cli.process import end_on_signals
+from jaxstyle.io.atomic import _temporaries
+from pathlib import Path
+end_on_signals()
+if {guarded}:
+    signal.signal(signal.SIGINT, lambda *_: None)
+Path("x.partial").touch()
+_temporaries.add(Path("x.partial"))
+signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGINT}})
+print(flush=True)
+ctypes.CDLL(None).sleep(60)
+"""
+
+
+@LINUX
+@pytest.mark.parametrize(("guarded", "signals"), [(False, 1), (True, 2)])
+def test_signal_is_not_lost_while_the_main_thread_is_in_c(tmp_path, guarded, signals):
+    code = WAIT_IN_C.format(guarded=guarded)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True, cwd=tmp_path
+    )
+    assert process.stdout.readline() == "\n"
+    for _ in range(signals):
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (130, "jaxstyle: interrupted.\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_hangup_stays_ignored_under_nohup(tmp_path):
     out = tmp_path / "out.png"
