@@ -8,6 +8,16 @@ import contextlib
 import enum
 from collections.abc import Iterator
 
+_MAX_LENGTH = 2000
+# Messages of the C++ library, of the system, and of its loader of libraries.
+_OUT_OF_MEMORY = (
+    "std::bad_alloc",
+    "Cannot allocate memory",
+    "cannot allocate memory",
+    "failed to map segment",
+    "can't start new thread",
+)
+
 
 class ExitCode(enum.IntEnum):
     """Exit code of a `jaxstyle` process."""
@@ -62,12 +72,24 @@ class OutOfMemoryError(JaxstyleError):
 
 
 def one_line(message: object) -> str:
-    """Return a message as one printable line, or its class name if the message is empty."""
-    return printable(" ".join(str(message).split())) or type(message).__name__
+    r"""Return a message as one printable line, or its class name if the message is empty.
+
+    The middle of a very long message is left out.
+
+    Example:
+      >>> one_line("bad\n  name \x1b[2J.png")
+      'bad name \\x1b[2J.png'
+    """
+    text = printable(" ".join(str(message).split())) or type(message).__name__
+    half = _MAX_LENGTH // 2
+    return text if len(text) <= _MAX_LENGTH else f"{text[:half]} ... {text[-half:]}"
 
 
 def printable(text: object, length: int | None = None) -> str:
-    r"""Return a text without control characters, which could change the user's terminal.
+    r"""Return a text with escape sequences for characters that a terminal would act on.
+
+    Names of files may contain control characters, and bytes that are not UTF-8. Line breaks
+    are kept.
 
     Args:
       text: text, e.g. from a file.
@@ -80,7 +102,9 @@ def printable(text: object, length: int | None = None) -> str:
     shown = str(text)
     if length is not None and len(shown) > length:
         shown = f"{shown[:length]}..."
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in shown
+    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -88,8 +112,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, RuntimeError):
         # The class of XLA's errors derives from RuntimeError. Other libraries say the same of
         # full disks, in other classes.
-        return "RESOURCE_EXHAUSTED" in str(error)
-    return isinstance(error, MemoryError)
+        return any(text in str(error) for text in ("RESOURCE_EXHAUSTED", *_OUT_OF_MEMORY))
+    return isinstance(error, MemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,9 @@ from typing import Any
 import jax
 from filelock import FileLock, Timeout
 
+_INTERRUPTS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 # JAX removes the oldest entries beyond this size.
 _CACHE_BYTES = 2**30
 _LOCK_SECONDS = 2
@@ -102,20 +105,27 @@ class _DropUnreadable(logging.Filter):
 
 @contextlib.contextmanager
 def on_signals(interrupt: Callable[[], None]) -> Iterator[None]:
-    """Call `interrupt` on the first SIGINT or SIGTERM inside the block.
+    """Call `interrupt` on the first SIGINT, SIGTERM or SIGHUP inside the block.
 
-    A second signal acts as it did before. Outside of the main thread, where Python delivers no
-    signals, this does nothing.
+    A second signal acts as it did before. Under `nohup`, SIGHUP stays ignored. Outside of the
+    main thread, where Python delivers no signals, this does nothing.
     """
     previous: dict[int, Any] = {}
+    received: set[int] = set()
 
     def handle(number: int, _: Any) -> None:
-        interrupt()
-        signal.signal(number, previous[number])
+        # The handler stays, because `jaxstyle.cli.process` recognizes a second signal by it.
+        if number in received:
+            signal.signal(number, previous[number])
+            signal.raise_signal(number)
+        else:
+            received.add(number)
+            interrupt()
 
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            previous[number] = signal.signal(number, handle)
+        for number in _INTERRUPTS:
+            if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
+                previous[number] = signal.signal(number, handle)
     try:
         yield
     finally:

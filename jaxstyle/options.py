@@ -29,7 +29,7 @@ Pairing = Literal["cross", "each"]
 LogFormat = Literal["text", "json"]
 
 NAME_TEMPLATE = "{content}_{style}.png"
-"""Default file name of a batch result; see `jaxstyle.batch.jobs.output_name`."""
+"""Default file name of a batch result; see `jaxstyle.batch.names.output_name`."""
 
 BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 """Number of channels and of convolutions in each of VGG19's five blocks."""

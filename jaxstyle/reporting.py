@@ -5,14 +5,17 @@ and connects the standard logger `jaxstyle` to it for `--verbose`.
 """
 
 import contextlib
+import io
 import json
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
+from jaxstyle.errors import WriteError, printable
 from jaxstyle.options import LogFormat
 
 logger = logging.getLogger("jaxstyle")
@@ -59,7 +62,7 @@ class Reporter:
 
         As JSON, only `fields` are printed: a row without fields is left out.
         """
-        print(text, flush=True)
+        print_product(text)
 
     def result(self, text: str, **fields: Any) -> None:
         """Report how the run ended."""
@@ -93,7 +96,7 @@ class LineReporter(Reporter):
 
     def note(self, text: str) -> None:
         # One call per line: images finish in several threads.
-        print(f"{text}\n", end="", file=sys.stderr, flush=True)
+        print(f"{printable(text)}\n", end="", file=sys.stderr, flush=True)
 
     def result(self, text: str, **fields: Any) -> None:
         self.note(text)
@@ -124,7 +127,9 @@ class BarReporter(LineReporter):
             self.note(text)
 
     def note(self, text: str) -> None:
-        self._bar.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        self._bar.console.print(
+            printable(text), markup=False, emoji=False, highlight=False, soft_wrap=True
+        )
 
     def row(self, text: str, **fields: Any) -> None:
         # A live bar would share its line of the terminal with the row.
@@ -137,7 +142,15 @@ class BarReporter(LineReporter):
 
 
 class JsonReporter(Reporter):
-    """Reports one JSON object per line on stdout, with the name of its event."""
+    """Reports one JSON object per line on stdout, with the name of its event.
+
+    Attributes:
+      error: the error that ended the log, or `None`. The run goes on without it.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.error: OSError | None = None
 
     def plan(
         self, total: float, text: str = "", *, items: int = 0, done: int = 0, **fields: Any
@@ -166,7 +179,11 @@ class JsonReporter(Reporter):
 
     def _emit(self, event: str, **fields: Any) -> None:
         line = json.dumps({"event": event, **{k: _finite(v) for k, v in fields.items()}})
-        print(f"{line}\n", end="", flush=True)
+        if self.error is None:
+            try:
+                print(f"{line}\n", end="", flush=True)
+            except OSError as error:
+                self.error = error
 
 
 class _LogHandler(logging.Handler):
@@ -188,9 +205,13 @@ def make_reporter(log_format: LogFormat, *, quiet: bool, verbose: bool) -> Itera
       log_format: `json` reports on stdout, `text` on stderr.
       quiet: report errors alone.
       verbose: report the messages of the logger `jaxstyle` as well.
+
+    Raises:
+      WriteError: stdout cannot be written; if it fails later, after the block.
     """
     with contextlib.ExitStack() as stack:
         if log_format == "json":
+            check_stdout()
             reporter = JsonReporter()
         elif quiet:
             reporter = Reporter()
@@ -205,6 +226,36 @@ def make_reporter(log_format: LogFormat, *, quiet: bool, verbose: bool) -> Itera
             logger.setLevel(logging.INFO)
             stack.callback(logger.setLevel, level)
         yield reporter
+        if isinstance(reporter, JsonReporter) and reporter.error is not None:
+            reason = reporter.error.strerror
+            raise WriteError(f"the JSON log is incomplete: cannot write to stdout: {reason}.")
+
+
+def print_product(text: str, end: str = "\n") -> None:
+    """Print what a command was asked for on stdout.
+
+    Raises:
+      BrokenPipeError: the reader of stdout has ended.
+      WriteError: it cannot be written for another reason.
+    """
+    try:
+        print(printable(text), end=end, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise WriteError(f"cannot write to stdout: {error.strerror}.") from error
+
+
+def check_stdout() -> None:
+    """Raise `WriteError` if stdout is closed or on a full device."""
+    try:
+        number = sys.stdout.fileno()
+    except (AttributeError, io.UnsupportedOperation):
+        return  # Not a stream of the process.
+    try:
+        os.write(number, b"")
+    except OSError as error:
+        raise WriteError(f"cannot write to stdout: {error.strerror}.") from error
 
 
 def _progress_bar() -> Any:

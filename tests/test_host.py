@@ -38,14 +38,14 @@ def test_release_memory_accepts_other_c_libraries(monkeypatch):
 def received():
     """Signals that arrive at the handlers in place before the test's own."""
     signals = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     previous = {n: signal.signal(n, lambda number, _: signals.append(number)) for n in numbers}
     yield signals
     for number, handler in previous.items():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_only_the_first_signal_interrupts(received, number):
     interrupts = []
     with host.on_signals(lambda: interrupts.append(number)):
@@ -53,6 +53,14 @@ def test_only_the_first_signal_interrupts(received, number):
         assert (interrupts, received) == ([number], [])
         signal.raise_signal(number)
         assert (interrupts, received) == ([number], [number])
+
+
+def test_hangup_that_is_ignored_stays_ignored(received):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with host.on_signals(pytest.fail):
+        signal.raise_signal(signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    assert received == []
 
 
 def test_signal_handlers_are_restored_after_an_exception(received):

@@ -19,6 +19,7 @@ import numpy as np
 from jaxstyle import pyramid
 from jaxstyle.config import StyleConfig
 from jaxstyle.loop import programs
+from jaxstyle.options import BLOCKS, LAYERS, layers_of
 from jaxstyle.types import Params
 
 # On a CPU, batching makes a step faster only for small images.
@@ -141,6 +142,67 @@ def available_bytes() -> int:
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits = _read_bytes("/proc/meminfo", "MemAvailable:"), _read_bytes("/sys/fs/cgroup/memory.max")
     return min([free, *(limit for limit in limits if limit is not None)])
+
+
+def total_bytes() -> int:
+    """Return the memory of the first device, in bytes; of the machine if it has no own."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(total, _read_bytes("/sys/fs/cgroup/memory.max") or total)
+
+
+def least_bytes(shape: tuple[int, int], config: StyleConfig) -> int:
+    """Return the memory that the features up to the deepest layer take, in bytes.
+
+    A step needs at least this much. Nothing is compiled.
+
+    Args:
+      shape: height and width of the result.
+      config: configuration of the run.
+
+    Example:
+      Two convolutions with 64 channels each:
+
+      >>> from jaxstyle import StyleConfig
+      >>> from jaxstyle.analysis.cost import least_bytes
+      >>> config = StyleConfig(style_layers=("relu1_2",), content_layers=())
+      >>> least_bytes((100, 100), config) == 100 * 100 * 2 * 64 * 4
+      True
+    """
+    layers = layers_of((*config.spec.content_layers, *config.spec.style_layers))
+    deepest = max((LAYERS.index(name) for name in layers), default=-1)
+    convolutions = (int(n[4]) - 1 for n in LAYERS[: deepest + 1] if n.startswith("conv"))
+    values = sum(math.prod(shape) * BLOCKS[block][0] // 4**block for block in convolutions)
+    return values * (2 if config.dtype == "bfloat16" else 4)
+
+
+def check_memory(shape: tuple[int, int], config: StyleConfig) -> str:
+    """Check that a run can fit into memory, before anything is read or compiled.
+
+    Args:
+      shape: height and width of the result.
+      config: configuration of the run.
+
+    Returns:
+      A warning if the run probably does not fit, else nothing.
+
+    Raises:
+      ValueError: the features alone take more than twice the memory of the device.
+    """
+    least = least_bytes(shape, config)
+    total, free = total_bytes(), available_bytes()
+    size = f"a result of {shape[1]}x{shape[0]} needs over {_gib(least)}"
+    if least > 2 * total:
+        raise ValueError(f"{size}, and there are {_gib(total)}; choose a smaller `--size`.")
+    if least > free:
+        return f"{size}, and {_gib(free)} are free; it may run out of memory."
+    return ""
+
+
+def _gib(number: int) -> str:
+    return f"{number / 2**30:,.1f} GiB"
 
 
 def max_batch_size(picture_bytes: int) -> int:

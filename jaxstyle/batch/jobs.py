@@ -5,6 +5,8 @@ import dataclasses
 import glob
 import io
 import os
+import re
+import reprlib
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,19 +14,21 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
+from jaxstyle.batch.names import RESERVED, check_output_name, output_name
 from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.errors import ImageReadError
-from jaxstyle.io.atomic import open_regular
-from jaxstyle.io.formats import FORMATS, READ_SUFFIXES
+from jaxstyle.io.atomic import check_name, name_limit, open_regular
+from jaxstyle.io.formats import READ_SUFFIXES
 from jaxstyle.options import NAME_TEMPLATE, Init, Pairing
 from jaxstyle.presets import PRESETS
-
-RESERVED = "contact_sheet"
-"""Prefix of the contact sheets' file names; no output may start with it."""
 
 _FIELDS = {f.name: f for f in dataclasses.fields(StyleConfig)}
 _FILES = ("content", "style", "mask", "output")
 _COLUMNS = (*_FILES, "preset", *_FIELDS)
+# Largest job file, in bytes and in jobs.
+_MAX_BYTES, _MAX_JOBS = 2**24, 100_000
+# The TOML parser takes quadratic time for keys with many parts.
+_MAX_DOTS = 100
 
 
 @dataclass(frozen=True)
@@ -93,15 +97,17 @@ def find_images(source: str, *, results: Collection[str] = ()) -> list[Path]:
       ImageReadError: `source` does not exist or contains no images.
     """
     path = Path(source)
-    if path.is_dir():
+    # Unlike `Path.exists`, this does not raise for a name that is too long.
+    exists = os.path.lexists(path)
+    if exists and path.is_dir():
         candidates = [p for p in path.iterdir() if _is_image(p)]
-    elif glob.has_magic(source) and not path.exists():
+    elif glob.has_magic(source) and not exists:
         # A glob that names a suffix, such as `*.heic`, may match any format.
         any_format = path.suffix not in ("", ".*")
         candidates = [
             p for p in _match(source) if _is_image(p) or (any_format and not p.name.startswith("."))
         ]
-    elif path.exists() or path.is_symlink():
+    elif exists:
         return [path]
     else:
         raise ImageReadError(f"{source} does not exist.")
@@ -144,6 +150,24 @@ def _match(source: str) -> list[Path]:
     return [p for p in root.glob(str(path.relative_to(root))) if not p.is_dir()]
 
 
+def search_root(source: str) -> Path:
+    """Return the folder that `{folder}` starts from: the part of `source` before any wildcard.
+
+    Args:
+      source: path of a folder or a file, or a glob.
+
+    Example:
+      >>> from jaxstyle.batch.jobs import search_root
+      >>> search_root("photos/**/*.jpg").as_posix(), search_root("photos/a.jpg").as_posix()
+      ('photos', 'photos')
+    """
+    path = Path(source)
+    if os.path.lexists(path):
+        return path if path.is_dir() else path.parent
+    wild = (i for i, part in enumerate(path.parts) if glob.has_magic(part))
+    return Path(*path.parts[: next(wild, -1)])
+
+
 def _is_image(path: Path) -> bool:
     excluded = path.name.startswith((".", RESERVED))
     return path.suffix.lower() in READ_SUFFIXES and not excluded and not path.is_dir()
@@ -156,6 +180,7 @@ def pair_jobs(
     *,
     pairing: Pairing = "cross",
     template: str = NAME_TEMPLATE,
+    root: Path | None = None,
 ) -> list[Job]:
     """Combine content images and style images to jobs.
 
@@ -166,12 +191,13 @@ def pair_jobs(
       pairing: `"cross"` combines every content image with every style image; `"each"` combines
         the first with the first, the second with the second, and so on.
       template: file name of the results, see `output_name`.
+      root: folder that `{folder}` starts from, see `search_root`.
 
     Raises:
       ValueError: `pairing` is `"each"` and the numbers of images differ, or `output_name` raises.
 
     Example:
-      >>> from pathlib import Path
+      >>> from pathlib import Path, PurePosixPath
       >>> from jaxstyle.batch.jobs import Defaults, pair_jobs
       >>> contents, styles = [Path("a.jpg"), Path("b.jpg")], [Path("s.jpg"), Path("t.jpg")]
       >>> [job.output for job in pair_jobs(contents, styles, Defaults("default", {}))]
@@ -191,71 +217,12 @@ def pair_jobs(
         Job(
             content=content,
             styles=(style,),
-            output=output_name(template, content, (style,), index, config),
+            output=output_name(template, content, (style,), index, config, root=root),
             config=config,
             start=defaults.start,
         )
         for index, (content, style) in enumerate(pairs, start=1)
     ]
-
-
-def output_name(
-    template: str, content: Path, styles: Sequence[Path], index: int, config: StyleConfig
-) -> str:
-    """Return the path of a result relative to the output folder.
-
-    Args:
-      template: path with the fields `{content}` and `{style}` (file names without folder and
-        suffix), `{ext}` (suffix of the content image), `{index}`, `{size}` and `{seed}`.
-      content: file of the content image.
-      styles: files of the style images; their names are joined by `+`.
-      index: number of the job, from 1.
-      config: configuration of the job.
-
-    Raises:
-      ValueError: the template has an unknown field, or the path is not inside the output
-        folder, has no supported suffix, or is reserved.
-
-    Example:
-      >>> from pathlib import Path
-      >>> from jaxstyle import StyleConfig
-      >>> from jaxstyle.batch.jobs import output_name
-      >>> config = StyleConfig(size=256)
-      >>> output_name("{style}/{content}_{size}.jpg", Path("in/a.png"), [Path("s.png")], 1, config)
-      's/a_256.jpg'
-    """
-    values = {
-        "content": content.stem,
-        "ext": content.suffix.removeprefix("."),
-        "style": "+".join(style.stem for style in styles),
-        "index": index,
-        "size": config.size,
-        "seed": config.seed,
-    }
-    try:
-        name = template.format_map(values)
-    except (KeyError, ValueError, IndexError, AttributeError, TypeError):
-        fields = ", ".join(f"{{{name}}}" for name in values)
-        raise ValueError(f"`--name` is {template!r}; its fields must be among {fields}.") from None
-    return _check_output(name)
-
-
-def _check_output(name: str) -> str:
-    """Return an output path with `/` as separator; raise `ValueError` if it is not allowed."""
-    path = PurePosixPath(name.replace(os.sep, "/"))
-    if path.is_absolute() or ".." in path.parts or not path.name or "\0" in name:
-        raise ValueError(
-            f"output {name!r} is not a file inside the output folder; use a relative path without "
-            "'..'."
-        )
-    if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"output {name!r} must end in {', '.join(FORMATS)}.")
-    if len(path.parts) == 1 and path.name.startswith(RESERVED):
-        raise ValueError(
-            f"output {name!r} starts with {RESERVED!r}, which is reserved for the batch's contact "
-            "sheets; use another name."
-        )
-    return str(path)
 
 
 def read_job_file(path: Path, defaults: Defaults, template: str = NAME_TEMPLATE) -> list[Job]:
@@ -275,16 +242,12 @@ def read_job_file(path: Path, defaults: Defaults, template: str = NAME_TEMPLATE)
       ImageReadError: the file cannot be read.
       ValueError: the file, a column or a value is invalid; the message names file and line.
     """
-    try:
-        with open_regular(path) as file:
-            text = file.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.") from None
-    except OSError as error:
-        raise ImageReadError(f"cannot read {path}: {error.strerror}.") from None
+    text = _read_text(path)
     rows = _toml_rows(path, text) if path.suffix.lower() == ".toml" else _csv_rows(path, text)
     jobs = []
     for index, (place, row) in enumerate(rows, start=1):
+        if index > _MAX_JOBS:
+            raise ValueError(f"{path} has more than {_MAX_JOBS} jobs; split it.")
         try:
             jobs.append(_parse_job(path.parent, row, index, defaults, template))
         except (ValueError, TypeError) as error:
@@ -294,30 +257,83 @@ def read_job_file(path: Path, defaults: Defaults, template: str = NAME_TEMPLATE)
     return jobs
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(text), restkey="", strict=True, skipinitialspace=True)
+def _read_text(path: Path) -> str:
     try:
-        for row in reader:
+        with open_regular(path) as file:
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise ImageReadError(f"cannot read {path}: {error.strerror}.") from None
+    if len(data) > _MAX_BYTES:
+        raise ValueError(f"{path} has more than {_MAX_BYTES // 2**20} MiB; split it.")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.") from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ValueError(f"{path}, line {line}: it contains a NUL character; save it as text.")
+    return text
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    # With `newline=None`, lines may end in LF, CRLF or CR.
+    reader = csv.reader(io.StringIO(text, newline=None), strict=True, skipinitialspace=True)
+    header: list[str] = []
+    try:
+        for cells in reader:
+            cells = [cell.strip() for cell in cells]
             place = f"line {reader.line_num}"
-            if row.get(""):
+            if not any(cells):
+                continue
+            if not header:
+                header = cells
+                for name in header:
+                    if name and header.count(name) > 1:
+                        raise ValueError(f"{path}, {place}: column {name!r} occurs twice.")
+                continue
+            row = dict(zip(header, cells, strict=False))
+            if row.pop("", "") or any(cells[len(header) :]):
                 raise ValueError(f"{path}, {place}: more cells than the header has columns.")
-            yield place, {k.strip(): v.strip() for k, v in row.items() if v and v.strip()}
+            yield place, {name: cell for name, cell in row.items() if cell}
     except csv.Error as error:
         raise ValueError(f"{path}, line {reader.line_num}: {error}.") from None
 
 
 def _toml_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.count(".") > _MAX_DOTS:
+            raise ValueError(f"{path}, line {number}: it has more than {_MAX_DOTS} dots; split it.")
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise ValueError(f"{path}: its values are nested too deeply; flatten them.") from None
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     jobs, common = table.pop("job", []), table.pop("defaults", {})
-    if table or not isinstance(jobs, list) or not isinstance(common, dict):
-        raise ValueError(f"{path} must contain only [[job]] tables and at most one [defaults].")
+    wrong = list(table)
+    wrong += [] if isinstance(common, dict) else ["defaults"]
+    wrong += [] if isinstance(jobs, list) else ["job"]
+    if wrong:
+        raise ValueError(
+            f"{path}{_line_of(text, wrong[0])}: {wrong[0]!r} is not expected here; the file must "
+            "contain only [[job]] tables and at most one [defaults]."
+        )
     for index, row in enumerate(jobs, start=1):
+        place = f"job {index}"
         if not isinstance(row, dict):
-            raise ValueError(f"{path}, job {index}: it is {row!r}; write it as a [[job]] table.")
-        yield f"job {index}", {**common, **row}
+            value = reprlib.repr(row)
+            raise ValueError(
+                f"{path}{_line_of(text, 'job')}, {place}: it is {value}; write it as a [[job]] "
+                "table."
+            )
+        yield place, {**common, **row}
+
+
+def _line_of(text: str, key: str) -> str:
+    """Return the place of a top-level key in a TOML file for a message, or nothing."""
+    pattern = rf"^[ \t]*\[{{0,2}}[ \t]*[\"']?{re.escape(key)}\b"
+    match = re.search(pattern, text, re.MULTILINE)
+    return f", line {text.count(chr(10), 0, match.start()) + 1}" if match else ""
 
 
 def _parse_job(
@@ -329,15 +345,16 @@ def _parse_job(
             columns = f"columns are {', '.join(_COLUMNS)}."
             hint = f"did you mean {matches[0]!r}?" if matches else columns
             raise ValueError(f"unknown column {name!r}; {hint}")
-    for name in ("content", "style"):
-        if not row.get(name):
+    for name in ("content", "output", "init", "preset"):
+        if not isinstance(row.get(name, ""), str):
+            raise ValueError(f"`{name}` is {reprlib.repr(row[name])}; it must be text.")
+    styles, masks = (_parse_paths(folder, row, name) for name in ("style", "mask"))
+    for name, given in (("content", row.get("content")), ("style", styles)):
+        if not given:
             raise ValueError(f"`{name}` is missing; every job needs it.")
     preset = row.get("preset")
     if preset is not None and preset not in PRESETS:
         raise ValueError(f"`preset` is {preset!r}; it must be one of {', '.join(PRESETS)}.")
-    for name in ("content", "output", "init"):
-        if not isinstance(row.get(name, ""), str):
-            raise ValueError(f"`{name}` is {row[name]!r}; it must be text.")
     start = None if row.get("init") else defaults.start
     if row.get("init") and row["init"] not in get_args(Init):
         start = folder / row.pop("init")
@@ -346,17 +363,22 @@ def _parse_job(
         for name, value in row.items()
         if name in _FIELDS
     }
+    for name in ("content_layers", "style_layers"):
+        if not isinstance(fields.get(name, ()), list | tuple | dict):
+            value = reprlib.repr(fields[name])
+            raise ValueError(f"`{name}` is {value}; it must be a list or a table of layers.")
     config = defaults.config(preset, **fields)
     content = folder / row["content"]
-    styles, masks = (_parse_paths(folder, row, name) for name in ("style", "mask"))
+    if any("\0" in str(path) for path in (content, *styles, *masks, start)):
+        raise ValueError("a file name contains a NUL character; remove it.")
     if masks and len(masks) != len(styles):
         raise ValueError(
             f"{len(masks)} masks for {len(styles)} styles; give one mask per style image."
         )
     if "output" in row:
-        output = _check_output(row["output"])
+        output = check_output_name(row["output"])
     else:
-        output = output_name(template, content, styles, index, config)
+        output = output_name(template, content, styles, index, config, root=folder)
     return Job(content, styles, output, config, masks, start)
 
 
@@ -364,7 +386,8 @@ def _parse_paths(folder: Path, row: dict[str, Any], column: str) -> tuple[Path, 
     value = row.get(column, "")
     names = value.split(";") if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"`{column}` is {value!r}; it must be a file name or a list of them.")
+        value = reprlib.repr(value)
+        raise ValueError(f"`{column}` is {value}; it must be a file name or a list of them.")
     return tuple(folder / name.strip() for name in names if name.strip())
 
 
@@ -377,9 +400,12 @@ def check_jobs(jobs: Sequence[Job], folder: Path) -> None:
 
     Raises:
       ImageReadError: input files are missing.
-      ValueError: two jobs have the same output, or an output would overwrite an input.
+      ValueError: two jobs have the same output, or an output would overwrite an input or is a
+        folder of another one.
+      WriteError: the name of an output is too long.
     """
     first_by_output: dict[str, Job] = {}
+    limit = name_limit(folder)
     inputs = {path for job in jobs for paths in job.inputs.values() for path in paths}
     # Not `Path.resolve`, which raises on a loop of links.
     input_paths = {os.path.realpath(path) for path in inputs}
@@ -387,16 +413,26 @@ def check_jobs(jobs: Sequence[Job], folder: Path) -> None:
         # Some file systems ignore case.
         first = first_by_output.setdefault(job.output.casefold(), job)
         if first is not job:
+            other = first.content != job.content
+            names = "{folder}/{content}_{ext}_{style}.png" if other else "{content}_{index}.png"
             raise ValueError(
                 f"{first.content} in {first.styles[0]} and {job.content} in {job.styles[0]} would "
-                f"both be {job.output!r}; use another `--name`, for example "
-                "'{content}_{ext}_{style}_{index}.png'."
+                f"both be {job.output!r}; use another `--name`, for example {names!r}."
             )
+        check_name(folder / job.output, limit)
         if os.path.realpath(folder / job.output) in input_paths:
             raise ValueError(
                 f"output {job.output!r} would overwrite an input; use another name or folder."
             )
-    missing = sorted(path for path in inputs if not path.exists() and not path.is_symlink())
+    for job in jobs:
+        for parent in PurePosixPath(job.output.casefold()).parents:
+            if blocking := first_by_output.get(str(parent)):
+                raise ValueError(
+                    f"output {job.output!r} needs a folder where {blocking.output!r} is a file; "
+                    "use another `--name`."
+                )
+    # Unlike `Path.exists`, this does not raise for a name that is too long.
+    missing = sorted(path for path in inputs if not os.path.lexists(path))
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise ImageReadError(f"{missing[0]} does not exist{more}.")

@@ -43,7 +43,11 @@ class JobInputs:
 
 
 class Loader:
-    """Reads the inputs of jobs, and caches style images. Safe to call from several threads."""
+    """Reads the inputs of jobs, and caches style images. Safe to call from several threads.
+
+    Args:
+      jobs: all jobs of this process.
+    """
 
     def __init__(self, jobs: Sequence[Job]):
         self._jobs = jobs

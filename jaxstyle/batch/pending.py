@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jaxstyle import pyramid
+from jaxstyle.analysis.cost import check_memory
 from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.ledger import Ledger, Record, is_done, job_hash
 from jaxstyle.batch.plan import Group, make_groups, snap
@@ -33,7 +34,13 @@ class PendingJobs:
 
 
 def scan_jobs(
-    jobs: Sequence[Job], folder: Path, weights: FileId, ledger: Ledger, *, overwrite: bool
+    jobs: Sequence[Job],
+    folder: Path,
+    weights: FileId,
+    ledger: Ledger,
+    *,
+    overwrite: bool,
+    exact: bool = False,
 ) -> PendingJobs:
     """Find the jobs that are not done yet.
 
@@ -45,6 +52,7 @@ def scan_jobs(
       weights: name and hash of the weights file.
       ledger: records of earlier runs.
       overwrite: treat no job as done.
+      exact: stylize each image at the shape of its result.
     """
     pending, file_hashes, records = PendingJobs(), {}, ledger.read()
     open_jobs = []
@@ -61,7 +69,9 @@ def scan_jobs(
                 pending.done[index] = done[-1]
                 continue
             shape = images.read_shape(job.content)
-            pyramid.levels(snap(shape, job.config.size), job.config)
+            result_shape = pyramid.fit_shape(shape, job.config.size)
+            check_memory(result_shape, job.config)
+            pyramid.levels(result_shape if exact else snap(shape, job.config.size), job.config)
             open_jobs.append((index, job, shape))
         except OSError as error:
             reason = f"{error.filename or job.content} cannot be read: {error.strerror or error}."
@@ -70,5 +80,5 @@ def scan_jobs(
             pending.failed[index] = error
         except ValueError as error:
             pending.failed[index] = ImageReadError(f"{job.content}: {error}")
-    pending.groups = make_groups(open_jobs)
+    pending.groups = make_groups(open_jobs, exact=exact)
     return pending

@@ -80,16 +80,20 @@ class Group:
         return pyramid.work(self.plan) * len(self.jobs)
 
 
-def make_groups(jobs: Iterable[tuple[int, Job, tuple[int, int]]]) -> list[Group]:
+def make_groups(
+    jobs: Iterable[tuple[int, Job, tuple[int, int]]], *, exact: bool = False
+) -> list[Group]:
     """Group jobs by shape and program.
 
     Args:
       jobs: index of each job, the job, and height and width of its content image.
+      exact: stylize each image at the shape of its result, as `stylize` does.
     """
+    shape_of = pyramid.fit_shape if exact else snap
     indices: dict[Hashable, list[int]] = {}
     first: dict[Hashable, tuple[tuple[int, int], StyleConfig]] = {}
     for index, job, content_shape in jobs:
-        shape = snap(content_shape, job.config.size)
+        shape = shape_of(content_shape, job.config.size)
         program = tuple(job.config.static_key.items())
         key = (shape, program, len(job.styles), bool(job.masks), job.start is not None)
         indices.setdefault(key, []).append(index)

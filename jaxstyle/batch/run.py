@@ -5,6 +5,7 @@ once its output is fsynced and recorded in the ledger. A process may be killed a
 next run continues with the jobs that are missing.
 """
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -77,6 +78,9 @@ class Batch:
         overwrite: bool = False,
     ):
         self.jobs = shard.of(list(jobs))
+        # The result of a single job equals that of `stylize`. This depends on the whole list:
+        # a job that is done again alone gives the same result.
+        self._exact = len(jobs) == 1
         self.records: list[Record | None] = [None] * len(self.jobs)
         self._folder, self._params, self._weights = folder, params, weights
         self._style_cache = StyleCache()
@@ -87,6 +91,7 @@ class Batch:
         self._stop: ExitCode | None = None
         self._write_error: WriteError | None = None
         self._work = 0.0
+        self._signals, self._watching = contextlib.ExitStack(), False
 
     def run(self) -> ExitCode:
         """Do the pending jobs.
@@ -94,9 +99,14 @@ class Batch:
         Raises:
           WriteError: another process works on these jobs, or nothing can be written.
         """
-        with lock_output(self._folder, self._shard), on_signals(self._interrupt):
+        with lock_output(self._folder, self._shard), self._signals:
             self._pending = scan_jobs(
-                self.jobs, self._folder, self._weights, self._ledger, overwrite=self._overwrite
+                self.jobs,
+                self._folder,
+                self._weights,
+                self._ledger,
+                overwrite=self._overwrite,
+                exact=self._exact,
             )
             self._prepare_folder()
             groups = size_batches(self._pending.groups, self._params, self._batch_size)
@@ -200,6 +210,7 @@ class Batch:
         began, work_before = time.perf_counter(), self._work
 
         def callback(progress: Progress) -> bool:
+            self._watch_signals()
             release_memory()
             self._work = work_before + pyramid.work(group.plan, progress.step) * len(inputs)
             loss = float(np.mean(progress.loss))
@@ -247,7 +258,8 @@ class Batch:
                 pixels = np.concatenate([pixels, inputs.alpha], axis=-1)
             images.check_format(output, inputs.shape)
             input_ids = self._pending.inputs[inputs.index]
-            text = metadata(provenance("batch", job.config, input_ids, self._weights))
+            # A job is what `jaxstyle stylize` does.
+            text = metadata(provenance("stylize", job.config, input_ids, self._weights))
             data = images.encode_image(pixels, images.FORMATS[output.suffix.lower()], metadata=text)
             write_bytes(output, data, parents=True)
         except WriteError as error:
@@ -285,6 +297,12 @@ class Batch:
             except WriteError as error:
                 self._abort(error)
             self._reporter.item(_describe(record), failed=failed, **fields)
+
+    def _watch_signals(self) -> None:
+        """Let a signal stop the batch; before the first steps are done, it ends the process."""
+        if not self._watching:
+            self._signals.enter_context(on_signals(self._interrupt))
+            self._watching = True
 
     def _abort(self, error: WriteError) -> None:
         """Stop the batch: further results could not be kept."""

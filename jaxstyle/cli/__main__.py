@@ -1,7 +1,6 @@
 """`python -m jaxstyle.cli`."""
 
-import sys
+from jaxstyle.cli.process import run
 
-from jaxstyle.cli import main
-
-sys.exit(main())
+if __name__ == "__main__":
+    run()

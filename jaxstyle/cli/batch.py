@@ -62,7 +62,7 @@ def run_batch(options: BatchOptions, jobs: Sequence[Job], skipped: Sequence[Path
         needs_decoder = any(job.config.init == "adain" for job in jobs)
         context = RunContext.load(options, decoder=needs_decoder)
         if options.dry_run:
-            return _show_plan(options, shard.of(list(jobs)), shard, context, reporter)
+            return _show_plan(options, jobs, shard, context, reporter)
         batch = Batch(
             jobs,
             folder,
@@ -112,9 +112,15 @@ def _show_plan(
     reporter: Reporter,
 ) -> ExitCode:
     """Print the groups of a batch with their memory and time."""
-    ledger = Ledger(options.output, shard)
+    ledger, exact = Ledger(options.output, shard), len(jobs) == 1
+    jobs = shard.of(list(jobs))
     pending = scan_jobs(
-        jobs, options.output, context.weights_id, ledger, overwrite=options.overwrite
+        jobs,
+        options.output,
+        context.weights_id,
+        ledger,
+        overwrite=options.overwrite,
+        exact=exact,
     )
     groups = size_batches(pending.groups, context.params, options.batch_size)
     report_plan(reporter, groups, pending, len(jobs))

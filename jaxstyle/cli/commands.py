@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,7 +13,9 @@ import numpy as np
 from jaxstyle import pyramid, transfer, vgg19
 from jaxstyle.analysis.cost import (
     available_bytes,
+    check_memory,
     estimate_cost,
+    least_bytes,
     peak_process_bytes,
     time_pixel_step,
 )
@@ -23,6 +26,7 @@ from jaxstyle.batch.jobs import (
     find_skipped,
     pair_jobs,
     read_job_file,
+    search_root,
 )
 from jaxstyle.batch.ledger import Ledger, Shard
 from jaxstyle.cli import layers as studies
@@ -32,7 +36,7 @@ from jaxstyle.cli.run_job import STDOUT, ImageOptions, check_outputs, run_job, w
 from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.errors import ExitCode, WeightsError, computing, printable
 from jaxstyle.io import images, weights
-from jaxstyle.io.atomic import check_output, file_sha256
+from jaxstyle.io.atomic import check_name, check_output, file_sha256, name_limit
 from jaxstyle.io.hdf5 import check_file
 from jaxstyle.io.inputs import STDIN, copy_stdin, read_mask, read_start, read_style
 from jaxstyle.io.keras import from_keras
@@ -40,9 +44,11 @@ from jaxstyle.io.pillow import pixel_limit
 from jaxstyle.io.provenance import metadata
 from jaxstyle.options import Init
 from jaxstyle.presets import PRESETS
+from jaxstyle.reporting import print_product
 
 # On a CPU, convolutions use packing buffers that the compiler's memory analysis leaves out.
 _PACKING_FACTOR = 1.1
+_MAX_FIRST_SIZE = 2048
 # Numbers of characters that `weights info` prints of an attribute.
 _NAME_LENGTH, _VALUE_LENGTH = 40, 200
 
@@ -88,6 +94,7 @@ def stylize(args: argparse.Namespace) -> int:
         raise ValueError(
             f"{len(args.mask)} masks for {len(args.styles)} styles; give one --mask for each."
         )
+    warning = _check_size(args.content, config)
     content, alpha = _read_content(args.content, config)
     shape = content.shape[:2]
     styles = [read_style(path, shape, config) for path in args.styles]
@@ -109,6 +116,7 @@ def stylize(args: argparse.Namespace) -> int:
             resume=resume,
         ),
         alpha=alpha if alpha.size else None,
+        warning=warning,
     )
 
 
@@ -120,6 +128,9 @@ def preview(args: argparse.Namespace) -> int:
     check_outputs(options, inputs)
     if not 0 <= args.strength <= 1:
         raise ValueError(f"`--strength` is {args.strength}; it must be between 0 and 1.")
+    # One pass keeps no features for gradients.
+    shallow = {"content_layers": (), "style_layers": ("relu1_2",)}
+    _check_size(args.content, dataclasses.replace(config, **shallow))
     content, alpha = _read_content(args.content, config)
     height, width = shape = content.shape[:2]
     if options.output != STDOUT:
@@ -146,6 +157,7 @@ def texture(args: argparse.Namespace) -> int:
     check_outputs(options, inputs)
     _check_aspect(args.aspect)
     shape = pyramid.fit_shape((1, args.aspect), config.size)
+    warning = check_memory(shape, config)
     styles = [read_style(path, shape, config) for path in args.styles]
     return run_job(
         options,
@@ -155,6 +167,7 @@ def texture(args: argparse.Namespace) -> int:
         lambda params, callback, _: transfer.synthesize_texture(
             params, styles, config, callback=callback, shape=shape
         ),
+        warning=warning,
     )
 
 
@@ -164,6 +177,7 @@ def reconstruct(args: argparse.Namespace) -> int:
     config = transfer.reconstruction_config(config_of(args), layers, of=args.of)
     inputs = {args.of: [args.image]}
     check_outputs(options, inputs)
+    warning = _check_size(args.image, config)
     image = images.read_image(args.image, config.size)
     return run_job(
         options,
@@ -173,6 +187,7 @@ def reconstruct(args: argparse.Namespace) -> int:
         lambda params, callback, _: transfer.reconstruct(
             params, image, layers, config, callback=callback, of=args.of
         ),
+        warning=warning,
     )
 
 
@@ -187,7 +202,8 @@ def plan(args: argparse.Namespace) -> int:
     with options.reporter() as reporter:
         params = RunContext.load(options).params
         # Compile once first, to measure the memory of a process that has run no step.
-        estimate_cost(params, shapes[0], configs[0], 0.0)
+        first = dataclasses.replace(configs[0], size=min(configs[0].size, _MAX_FIRST_SIZE))
+        estimate_cost(params, shapes[0], first, 0.0)
         process_bytes = peak_process_bytes()
         pixel_seconds = time_pixel_step(params, configs[0])
         device, free = jax.devices()[0].device_kind, available_bytes()
@@ -195,19 +211,25 @@ def plan(args: argparse.Namespace) -> int:
         about = f"({device}, {free / 2**30:.1f} GiB free)"
         reporter.row(f"{header}   {about}", device=device, free_bytes=free)
         for (height, width), config in zip(shapes, configs, strict=True):
-            cost = estimate_cost(params, (height, width), config, pixel_seconds)
-            steps = sum(count for _, count in cost.levels)
-            total_bytes = cost.bytes
-            if process_bytes:
-                total_bytes = int(process_bytes + _PACKING_FACTOR * cost.bytes)
+            plan = pyramid.levels((height, width), config)
+            steps, seconds = sum(count for _, count in plan), pixel_seconds * pyramid.work(plan)
+            try:
+                check_memory((height, width), config)
+            except ValueError:
+                # Far too large to compile.
+                need, note = least_bytes((height, width), config), "too large"
+            else:
+                need = estimate_cost(params, (height, width), config, pixel_seconds).bytes
+                need = int(process_bytes + _PACKING_FACTOR * need) if process_bytes else need
+                note = ""
             reporter.row(
-                f"{width:>6}x{height:<4} {steps:>6} {total_bytes / 2**30:>5.2f} GiB "
-                f"{cost.seconds / 60:>4.1f} min",
+                f"{width:>6}x{height:<4} {steps:>6} {need / 2**30:>5.2f} GiB "
+                f"{seconds / 60:>4.1f} min  {note}".rstrip(),
                 width=width,
                 height=height,
                 steps=steps,
-                bytes=total_bytes,
-                seconds=cost.seconds,
+                bytes=need,
+                seconds=seconds,
             )
     return ExitCode.OK
 
@@ -228,6 +250,7 @@ def batch(args: argparse.Namespace) -> int:
     options, defaults = BatchOptions.of(args), Defaults(args.preset, flags_of(args), start)
     defaults.config()
     skipped = []
+    check_name(options.output, name_limit(options.output))
     source = Path(args.contents)
     if source.suffix.lower() in (".csv", ".toml"):
         if args.styles is not None:
@@ -242,7 +265,14 @@ def batch(args: argparse.Namespace) -> int:
         contents = find_images(args.contents, results=results)
         styles = find_images(args.styles, results=results)
         skipped = [path for name in (args.contents, args.styles) for path in find_skipped(name)]
-        jobs = pair_jobs(contents, styles, defaults, pairing=args.pair, template=args.name)
+        jobs = pair_jobs(
+            contents,
+            styles,
+            defaults,
+            pairing=args.pair,
+            template=args.name,
+            root=search_root(args.contents),
+        )
     check_jobs(jobs, options.output)
     return run_batch(options, jobs, skipped)
 
@@ -253,9 +283,9 @@ def weights_info(args: argparse.Namespace) -> int:
     leaves, attributes = weights.read_weights(path)
     count = sum(leaf.size for group in leaves.values() for leaf in group.values())
     size = path.stat().st_size
-    print(f"{printable(path)}\n  {count:,} weights in {len(leaves)} layers, {size:,} bytes")
+    print_product(f"{printable(path)}\n  {count:,} weights in {len(leaves)} layers, {size:,} bytes")
     for name, value in sorted(attributes.items()):
-        print(f"  {printable(name, _NAME_LENGTH)}: {printable(value, _VALUE_LENGTH)}")
+        print_product(f"  {printable(name, _NAME_LENGTH)}: {printable(value, _VALUE_LENGTH)}")
     return ExitCode.OK
 
 
@@ -274,14 +304,14 @@ def weights_verify(args: argparse.Namespace) -> int:
         if listed[path.name] != file_sha256(path):
             raise WeightsError(f"{path} is not the file that {sums} lists; copy it again.")
         checks.append("checksum of the file")
-    print(f"{printable(path)}: good ({', '.join(checks)})")
+    print_product(f"{printable(path)}: good ({', '.join(checks)})")
     return ExitCode.OK
 
 
 def weights_convert(args: argparse.Namespace) -> int:
     """`jaxstyle weights convert SOURCE OUT`."""
     check_file(args.source)
-    if args.output.exists() and args.output.samefile(args.source):
+    if os.path.realpath(args.source) == os.path.realpath(args.output):
         raise ValueError(f"{args.output} is also the source file; give the output another name.")
     check_output(args.output)
     params = from_keras(args.source)
@@ -300,7 +330,7 @@ def weights_convert(args: argparse.Namespace) -> int:
         normalization=normalization,
     )
     text = f"{args.output}: VGG19 from {args.source}, {args.dtype}, normalization: {normalization}"
-    print(printable(text))
+    print_product(printable(text))
     return ExitCode.OK
 
 
@@ -314,10 +344,15 @@ def take_start_file(args: argparse.Namespace) -> Path | None:
     if value is None or value in get_args(Init):
         return None
     path = Path(value)
-    if not path.exists() and not path.suffix:
+    if not os.path.lexists(path) and not path.suffix:
         raise ValueError(f"`init` is {value!r}; it must be {', '.join(get_args(Init))} or a file.")
     delattr(args, "init")
     return path
+
+
+def _check_size(path: Path, config: StyleConfig) -> str:
+    """Check the memory of a result with the proportions of an image, see `check_memory`."""
+    return check_memory(pyramid.fit_shape(images.read_shape(path), config.size), config)
 
 
 def _read_content(path: Path, config: StyleConfig) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """The commands `jaxstyle layers` and `jaxstyle score`."""
 
+import contextlib
 import dataclasses
 import json
 import threading
@@ -12,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxstyle import metrics
-from jaxstyle.analysis.cost import cpu_batch_size, estimate_cost, max_batch_size
+from jaxstyle import metrics, pyramid
+from jaxstyle.analysis.cost import check_memory, cpu_batch_size, estimate_cost, max_batch_size
 from jaxstyle.analysis.grid import draw_grid
 from jaxstyle.analysis.layer_study import (
     STYLE_SETS,
@@ -76,6 +77,7 @@ def layers(options: StudyOptions, config: StyleConfig) -> ExitCode:
         raise ValueError("`--output` needs a file to write to, not stdout.")
     check_outputs(options, inputs)
     sets = _parse_sets(options.set, config)
+    check_memory(pyramid.fit_shape(images.read_shape(options.content), config.size), config)
     content = _read_content(options.content, config.size)
     style = read_style(options.style, content.shape[:2], config)
     sheet = _Sheet(sweep(config, sets, options.style_weights), content)
@@ -146,8 +148,11 @@ class _Sheet:
         """Take the rendered panels until all are done or a signal arrives; return their number."""
         panels, stopped = self.panels, threading.Event()
         reporter.plan(float(len(panels)))
-        with on_signals(stopped.set):
+        with contextlib.ExitStack() as stack:
             for index, (image, scores) in enumerate(rendered):
+                if not index:
+                    # Before there is an image to keep, a signal ends the process.
+                    stack.enter_context(on_signals(stopped.set))
                 panel = panels[index]
                 self._cells[index] = image, _caption(panel, scores)
                 if scores is not None:

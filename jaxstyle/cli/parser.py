@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
@@ -18,10 +19,18 @@ from jaxstyle.config import StyleConfig
 from jaxstyle.errors import ExitCode, one_line
 from jaxstyle.io.formats import MAX_PIXELS, describe_formats
 from jaxstyle.options import NAME_TEMPLATE, Pairing
+from jaxstyle.reporting import print_product
 
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line that names the program and its help."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse ignores a full disk.
+        if message and file is sys.stdout:
+            print_product(message, end="")
+        else:
+            super()._print_message(message, file)
 
     def error(self, message: str) -> NoReturn:
         self.exit(
@@ -300,8 +309,10 @@ def _add_batch(commands: Any) -> None:
     parser.add_argument(
         "--name",
         default=NAME_TEMPLATE,
-        help="file names of the results, with {content} {ext} {style} {index} {size} {seed}; "
-        "/ makes folders (default: %(default)s)",
+        help="file names of the results, with {content} {style} {ext} {folder} {index} {size} "
+        "{seed}; / makes folders. {folder} is the content image's folder below CONTENTS or the "
+        "job file, . at the top: {folder}/{content}_{style}.png keeps the folders of a search "
+        "with **. {index:04} sets a width, {content:.40} a length (default: %(default)s)",
     )
     _add_batch_size(parser)
     _add_max_pixels(parser)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from jaxstyle.io.atomic import check_output, write_bytes
 from jaxstyle.io.checkpoint import Checkpoints
 from jaxstyle.io.provenance import Inputs, metadata
 from jaxstyle.loop.driver import Callback, Progress, Result
-from jaxstyle.reporting import Reporter, logger
+from jaxstyle.reporting import Reporter, check_stdout, logger
 from jaxstyle.types import Params
 
 Transfer = Callable[[Params, Callback, Progress | None], Result]
@@ -58,23 +59,37 @@ def check_outputs(options: ImageOptions, inputs: Inputs) -> None:
       ValueError: an output would overwrite an input or another output.
     """
     output, report = options.output, options.report
-    used = {path.resolve() for paths in inputs.values() for path in paths}
+    # Not `Path.resolve`, which raises on a loop of links.
+    used = {os.path.realpath(path) for paths in inputs.values() for path in paths}
     for path in (output, report):
         if path is None or path == STDOUT:
             continue
-        if path.resolve() in used:
+        if os.path.realpath(path) in used:
             raise ValueError(f"{path} is also an input or another output; give it another name.")
-        used.add(path.resolve())
+        used.add(os.path.realpath(path))
     if report == STDOUT:
         raise ValueError("`--report` needs a file to write to, not stdout.")
     if output == STDOUT and options.preview_every is not None:
         raise ValueError("`--preview-every` needs a file to write to, not stdout.")
     if output == STDOUT and options.log_format == "json":
         raise ValueError("`--log-format json` writes to stdout, as `-o -` does; name a file.")
-    if output != STDOUT:
+    if options.checkpoint is not None and not _is_utf8(options.checkpoint.absolute()):
+        raise ValueError(f"`--checkpoint` is {str(options.checkpoint)!r}; use a name in UTF-8.")
+    if output == STDOUT:
+        check_stdout()
+    else:
         images.check_picture(output)
     if report is not None:
         check_output(report)
+
+
+def _is_utf8(path: Path) -> bool:
+    """Return whether the name of a file is valid UTF-8, as the library of checkpoints needs."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def run_job(
@@ -85,6 +100,7 @@ def run_job(
     transfer: Transfer,
     *,
     alpha: np.ndarray | None = None,
+    warning: str = "",
 ) -> ExitCode:
     """Make a result; write the image, the report and a final line.
 
@@ -95,6 +111,7 @@ def run_job(
       shape: height and width of the result.
       transfer: makes the result.
       alpha: transparency of the result, `[h, w, 1]`.
+      warning: a message to report first, or nothing.
 
     Raises:
       DivergedError: the loss or its gradient is not finite.
@@ -105,6 +122,8 @@ def run_job(
     if options.output != STDOUT:
         images.check_picture(options.output, shape)
     with options.reporter() as reporter:
+        if warning:
+            reporter.note(warning)
         context = RunContext.load(options, decoder=config.init == "adain")
         record = context.provenance(config, inputs)
 
@@ -115,10 +134,9 @@ def run_job(
             write_image(options.output, pixels, metadata(record))
 
         plan = pyramid.levels(shape, config)
-        callback = _Callback(reporter, plan, save, options.preview_every)
         reporter.plan(pyramid.work(plan), levels=[size for size, _ in plan])
         with contextlib.ExitStack() as stack:
-            stack.enter_context(on_signals(callback.interrupt))
+            callback = _Callback(reporter, plan, save, options.preview_every, stack)
             checkpoints = None
             if options.checkpoint is not None:
                 checkpoints = Checkpoints(
@@ -132,9 +150,9 @@ def run_job(
                 stack.enter_context(contextlib.closing(checkpoints))
             result = _transfer(context.params, transfer, callback, checkpoints, config)
             save(result.image)
-        summary = _summarize(options, result, shape, plan, time.perf_counter() - began)
-        if options.report is not None:
-            _write_report(options.report, record, summary, result)
+            summary = _summarize(options, result, shape, plan, time.perf_counter() - began)
+            if options.report is not None:
+                _write_report(options.report, record, summary, result)
         reporter.result(_final_line(summary), **summary)
     return ExitCode.OK if summary["complete"] else ExitCode.INTERRUPTED
 
@@ -169,13 +187,17 @@ class _Callback:
         plan: Plan,
         save: Callable[[Any], None],
         preview_every: float | None,
+        stack: contextlib.ExitStack,
     ):
-        self._reporter, self._plan = reporter, plan
+        self._reporter, self._plan, self._stack = reporter, plan, stack
         self._save, self._preview_every = save, preview_every
         self._interrupted, self._last_preview = False, -np.inf
         self._level, self._began = -1, time.monotonic()
 
     def __call__(self, progress: Progress) -> bool:
+        if self._level < 0:
+            # Before there is an image to keep, a signal ends the process.
+            self._stack.enter_context(on_signals(self.interrupt))
         release_memory()
         loss, now = float(progress.loss), time.monotonic()
         if progress.level != self._level:

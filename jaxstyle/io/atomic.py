@@ -6,18 +6,61 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import stat
+import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from jaxstyle.errors import WriteError
 
+# Temporary files of this process that are being written.
+_temporaries: set[Path] = set()
+
 _PARTIAL = re.compile(r"(\.jaxstyle-[0-9a-f]{16}-)\d+-\d+\.partial")
+
+
+def name_limit(folder: Path) -> int:
+    """Return the largest length of a file name in a folder, in bytes.
+
+    Args:
+      folder: the folder; if it is missing, it would be created in the nearest one that exists.
+    """
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return os.pathconf(folder, "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):
+        return 255  # Windows, or a file system that does not tell.
+
+
+def check_name(path: Path, limit: int) -> None:
+    """Raise `WriteError` if a part of `path` has more than `limit` bytes.
+
+    Example:
+      >>> from pathlib import Path
+      >>> from jaxstyle.io.atomic import check_name, name_limit
+      >>> check_name(Path("result.png"), name_limit(Path()))
+    """
+    for part in path.parts:
+        length = len(os.fsencode(part))
+        if length > limit:
+            raise WriteError(
+                f"cannot write {part[:30]}...{part[-10:]}: this name has {length} bytes, the file "
+                f"system allows {limit}; use a shorter one."
+            )
 
 
 def check_output(path: Path) -> None:
     """Raise `WriteError` if the file `path` cannot be created or replaced."""
+    check_name(path, name_limit(path.parent))
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise WriteError(f"cannot write {path}: {error.strerror or error}.") from error
     if path.is_dir():
         raise WriteError(f"cannot write {path}: it is a folder; name a file in it.")
     if path.exists() and not path.is_file():
@@ -44,6 +87,7 @@ def write_bytes(path: Path, data: bytes, *, parents: bool = False) -> None:
     """
     owner = f"{os.getpid()}-{threading.get_ident()}"
     temporary = path.with_name(f"{_partial_prefix(path)}{owner}.partial")
+    _temporaries.add(temporary)
     try:
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +101,28 @@ def write_bytes(path: Path, data: bytes, *, parents: bool = False) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        _temporaries.discard(temporary)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Create a temporary folder; remove it after the block, or when a signal ends the process."""
+    with tempfile.TemporaryDirectory(prefix="jaxstyle-") as name:
+        _temporaries.add(Path(name))
+        try:
+            yield Path(name)
+        finally:
+            _temporaries.discard(Path(name))
+
+
+def discard_temporaries() -> None:
+    """Remove the temporary files and folders in use, because the process ends now."""
+    for path in tuple(_temporaries):
+        with contextlib.suppress(OSError):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def remove_partials(paths: Iterable[Path]) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from jaxstyle import pyramid
 from jaxstyle.config import StyleConfig
 from jaxstyle.errors import ImageReadError, JaxstyleError
 from jaxstyle.io import images
+from jaxstyle.io.atomic import temporary_folder
 
 # The float32 pixels of larger masks would need much memory, so they are reduced first.
 _WHOLE_PIXELS = 12_500_000
@@ -31,8 +31,8 @@ def copy_stdin() -> Iterator[Path]:
     stream = getattr(sys.stdin, "buffer", None)
     if stream is None or stream.isatty():
         raise ImageReadError("`-` reads an image from stdin; pipe or redirect one into it.")
-    with tempfile.TemporaryDirectory(prefix="jaxstyle-") as folder:
-        path = Path(folder, "stdin")
+    with temporary_folder() as folder:
+        path = folder / "stdin"
         with path.open("wb") as file:
             while data := stream.read(2**20):
                 file.write(data)

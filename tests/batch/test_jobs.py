@@ -1,20 +1,23 @@
 """Jobs from folders, globs and job files."""
 
 import os
+from pathlib import Path
 
 import pytest
 
+import jaxstyle.batch.jobs
 from jaxstyle.batch.jobs import (
     Defaults,
     check_jobs,
     find_images,
     find_skipped,
-    output_name,
     pair_jobs,
     read_job_file,
+    search_root,
 )
+from jaxstyle.batch.names import output_name
 from jaxstyle.config import StyleConfig
-from jaxstyle.errors import ImageReadError
+from jaxstyle.errors import ImageReadError, WriteError
 from jaxstyle.presets import PRESETS
 
 DEFAULTS = Defaults("default", {})
@@ -128,11 +131,118 @@ def test_each_pairing_combines_images_in_order(folder):
         ("a/../../{content}.png", "is not a file inside the output folder"),
         ("{content}.exe", r"must end in \.png"),
         ("contact_sheet_{index}.png", "is reserved"),
+        ("{index:>999999999}.png", "its fields must be among"),
+        ("{content:0100}.png", "its fields must be among"),
+        ("{index:{size}}.png", "its fields must be among"),
+        ("{content.__class__}.png", "its fields must be among"),
+        ("{content[0]}.png", "its fields must be among"),
+        ("{content!r}.png", "its fields must be among"),
+        ("{0}.png", "its fields must be among"),
+        ("{}.png", "its fields must be among"),
+        ("{index:.3}.png", "its fields must be among"),
+        ("{folder}/../{content}.png", "is not a file inside the output folder"),
     ],
 )
 def test_invalid_output_name_is_an_error(tmp_path, template, message):
     with pytest.raises(ValueError, match=message):
         output_name(template, tmp_path / "a.jpg", [tmp_path / "s.jpg"], 1, StyleConfig())
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{index:04}.png", "0007.png"),
+        ("{content:.3}_{style:>3}.png", "abc_  s.png"),
+        ("{folder}/{content}.png", "x/y/abcd.png"),
+        ("{folder}_{{{seed}}}.png", "x/y_{0}.png"),
+    ],
+)
+def test_fields_have_widths_and_lengths(template, expected):
+    content = Path("in/x/y/abcd.jpg")
+    arguments = template, content, [Path("s.png")], 7, StyleConfig()
+    assert output_name(*arguments, root=Path("in")) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "root", "expected"),
+    [
+        ("in/a.jpg", "in", "a.png"),
+        ("a.jpg", ".", "a.png"),
+        ("a.jpg", None, "a.png"),
+        ("in/x/../y/a.jpg", "in", "y/a.png"),
+        ("../other/a.jpg", ".", "other/a.png"),
+        ("../../a.jpg", ".", "a.png"),
+    ],
+)
+def test_folder_of_a_content_image_stays_inside_the_output_folder(content, root, expected):
+    arguments = "{folder}/{content}.png", Path(content), [], 1, StyleConfig()
+    assert output_name(*arguments, root=root and Path(root)) == expected
+
+
+def test_content_named_like_the_parent_folder_stays_inside():
+    with pytest.raises(ValueError, match="is not a file inside the output folder"):
+        output_name("{content}/a.png", Path("in/.."), [], 1, StyleConfig())
+
+
+def test_folder_of_an_absolute_path_stays_inside_the_output_folder(tmp_path):
+    content = tmp_path / "far" / "a.jpg"
+    name = output_name("{folder}/{content}.png", content, [], 1, StyleConfig(), root=Path())
+    assert name == f"{content.with_suffix('.png').relative_to(content.anchor).as_posix()}"
+
+
+def test_folder_field_separates_images_of_one_name(folder):
+    (folder / "deep" / "b.jpg").write_bytes(b"x")
+    source = f"{folder}/**/*"
+    contents = find_images(source)
+    with pytest.raises(ValueError, match=r"use another `--name`, for example '\{folder\}/"):
+        check_jobs(pair_jobs(contents, contents[1:2], DEFAULTS), folder / "out")
+    template = "{folder}/{content}.png"
+    jobs = pair_jobs(contents, contents[1:2], DEFAULTS, template=template, root=search_root(source))
+    check_jobs(jobs, folder / "out")
+    assert [job.output for job in jobs] == ["a.png", "b.png", "deep/b.png", "deep/c.png"]
+    # A new image and another spelling of the search change no name.
+    (folder / "a0.jpg").write_bytes(b"x")
+    source = f"{folder}/**/*.*"
+    jobs = pair_jobs(
+        find_images(source), contents[1:2], DEFAULTS, template=template, root=search_root(source)
+    )
+    assert {"a.png", "b.png", "deep/b.png", "deep/c.png"} < {job.output for job in jobs}
+
+
+def test_folder_of_a_job_file_is_that_of_its_content_images(tmp_path):
+    job_file = write(tmp_path / "jobs.csv", "content,style\nx/a.jpg,s.jpg\na.jpg,s.jpg\n")
+    jobs = read_job_file(job_file, DEFAULTS, "{folder}/{content}.png")
+    assert [job.output for job in jobs] == ["x/a.png", "a.png"]
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 252 + ".png", "y/" + "é" * 130 + ".png", "x" * 300 + "/y.png"]
+)
+def test_name_that_is_too_long_is_an_error_before_any_work(folder, name):
+    jobs = pair_jobs([folder / "b.jpg"], [folder / "b.jpg"], DEFAULTS, template=name)
+    with pytest.raises(WriteError, match=r"bytes, the file system allows \d+; use a shorter one"):
+        check_jobs(jobs, folder / "missing" / "out")
+
+
+def test_output_below_another_output_is_an_error(folder):
+    job_file = write(
+        folder / "jobs.csv", "content,style,output\nb.jpg,b.jpg,x.png\nb.jpg,b.jpg,X.png/y.png\n"
+    )
+    with pytest.raises(ValueError, match=r"'X.png/y.png' needs a folder where 'x.png' is a file"):
+        check_jobs(read_job_file(job_file, DEFAULTS), folder / "out")
+
+
+@pytest.mark.parametrize("source", ["x" * 300, "x" * 5000, "a/" + "x" * 300 + "/*.jpg"])
+def test_source_with_a_name_that_is_too_long_is_an_error(source):
+    with pytest.raises(ImageReadError, match=r"does not exist|contains no images"):
+        find_images(source)
+    assert isinstance(search_root(source), Path)
+
+
+def test_input_with_a_name_that_is_too_long_is_an_error(tmp_path):
+    job_file = write(tmp_path / "jobs.csv", f"content,style,output\n{'x' * 300}.jpg,s.jpg,o.png\n")
+    with pytest.raises(ImageReadError, match="does not exist"):
+        check_jobs(read_job_file(job_file, DEFAULTS), tmp_path / "out")
 
 
 def write(path, text):
@@ -174,6 +284,27 @@ def test_toml_file_has_types_and_defaults(tmp_path):
     assert (two.config.size, len(two.styles)) == (48, 2)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_empty_rows_are_ignored_in_every_kind_of_text(tmp_path, end, mark):
+    lines = [",,", "content,style,", "", " , ,", "a.jpg,s.jpg,,,", ",,,,,", "b.jpg,s.jpg"]
+    job_file = tmp_path / "jobs.csv"
+    job_file.write_bytes(end.join([mark + lines[0], *lines[1:]]).encode())
+    jobs = read_job_file(job_file, DEFAULTS, "{index}.png")
+    assert [job.output for job in jobs] == ["1.png", "2.png"]
+
+
+def test_size_of_a_job_file_is_limited(tmp_path, monkeypatch):
+    job_file = write(tmp_path / "jobs.csv", "content,style\na.jpg,s.jpg\na.jpg,s.jpg\n")
+    monkeypatch.setattr(jaxstyle.batch.jobs, "_MAX_JOBS", 1)
+    with pytest.raises(ValueError, match="has more than 1 jobs; split it"):
+        read_job_file(job_file, DEFAULTS)
+    with job_file.open("r+b") as file:
+        file.truncate(2**40)
+    with pytest.raises(ValueError, match="has more than 16 MiB; split it"):
+        read_job_file(job_file, DEFAULTS)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -192,6 +323,27 @@ def test_toml_file_has_types_and_defaults(tmp_path):
         ("j.csv", "content,style,optimizer\na,b,sgd\n", "(?s)line 2: .*optimizer"),
         ("j.csv", "content,style\n", "contains no jobs"),
         ("j.csv", "", "contains no jobs"),
+        ("j.csv", "content,style, content\na,b,c\n", "line 1: column 'content' occurs twice"),
+        ("j.csv", "content,style\na\0,b\n", "line 2: it contains a NUL character"),
+        ("j.csv", 'content,style\na,"b\n', "line 2: unexpected end of data"),
+        ("j.csv", "content,style\na, ;\n", "line 2: `style` is missing"),
+        ("j.csv", f"content,style\n{'a' * 200_000},b\n", "line 2: field larger than field limit"),
+        ("j.toml", "defaults = 3\n", r"line 1: 'defaults' .* must contain only \[\[job\]\]"),
+        ("j.toml", "\n\n[jobs]\n", r"line 3: 'jobs' .* must contain only \[\[job\]\]"),
+        ("j.toml", "[job]\n", r"line 1: 'job' .* must contain only \[\[job\]\]"),
+        ("j.toml", f"a = {'[' * 9000}\n", "nested too deeply"),
+        ("j.toml", f"a = {'{a=' * 9000}\n", "nested too deeply"),
+        ("j.toml", f"a = {'9' * 9000}\n", "j.toml: Exceeds the limit"),
+        ("j.toml", f"\n{'a.' * 101}a = 1\n", "line 2: it has more than 100 dots"),
+        ("j.toml", "x = 1\nx = 2\n", "j.toml: .*line 2"),
+        ("j.toml", '[[job]]\ncontent="a\\u0000"\nstyle="b"\n', "job 1: a file name contains"),
+        ("j.toml", '[[job]]\ncontent="a"\nstyle=["b\\u0000"]\n', "job 1: a file name contains"),
+        ("j.toml", '[[job]]\ncontent="a"\nstyle="b"\npreset=[]\n', "job 1: `preset` is .*text"),
+        (
+            "j.toml",
+            '[[job]]\ncontent="a"\nstyle="b"\nstyle_layers=3\n',
+            "job 1: `style_layers` is 3",
+        ),
         ("j.toml", "job = 3\n", r"must contain only \[\[job\]\]"),
         ("j.toml", "[[job]\n", "j.toml: "),
         ("j.toml", "job = [3]\n", r"job 1: it is 3; write it as a \[\[job\]\] table"),

@@ -99,7 +99,7 @@ def test_every_content_image_is_combined_with_every_style_image(folders, capsys)
         assert max(image.size) == 32
         origin = json.loads(image.info["jaxstyle"])
         assert origin["inputs"] == record["inputs"]
-        assert (origin["command"], origin["config"]["size"]) == ("batch", 32)
+        assert (origin["command"], origin["config"]["size"]) == ("stylize", 32)
         assert record["steps"] == 5
         assert len(record["curve"]) == 5
     assert {record["width"] for record in records(folders).values()} == {32, 21}
@@ -126,6 +126,34 @@ def test_batch_result_equals_that_of_stylize(folders):
     assert main(["stylize", *inputs, "-o", str(single), *FLAGS]) == 0
     batched = load_image(folders / "out" / "p3_s.png")
     np.testing.assert_array_equal(np.asarray(batched), np.asarray(load_image(single)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [[], ["mask"], ["init"]], ids=["plain", "mask", "init"])
+def test_batch_of_one_and_stylize_write_the_same_bytes(folders, more):
+    # 32x21: a batch of several images would snap it to 32x20.
+    save_image(folders / "photos" / "p0.png", (203, 307), 0)
+    photo, painting = folders / "photos" / "p0.png", folders / "styles" / "s.png"
+    save_image(folders / "extra.png", (101, 153), 3)
+    columns = {"content": photo, "style": painting, "output": "a.png"}
+    columns |= dict.fromkeys(more, folders / "extra.png")
+    job_file = folders / "jobs.csv"
+    job_file.write_text(f"{','.join(columns)}\n{','.join(map(str, columns.values()))}\n")
+    assert main(["batch", str(job_file), "-o", str(folders / "out"), *FLAGS]) == 0
+    flags = [item for name in more for item in (f"--{name}", str(folders / "extra.png"))]
+    single = folders / "single.png"
+    assert main(["stylize", str(photo), str(painting), "-o", str(single), *FLAGS, *flags]) == 0
+    assert (folders / "out" / "a.png").read_bytes() == single.read_bytes()
+
+
+@pytest.mark.slow
+def test_job_of_several_has_the_same_result_when_it_runs_alone(folders):
+    arguments = argv(folders, "--batch-size", "1")
+    assert main(arguments) == 0
+    before = output_hashes(folders)
+    (folders / "out" / "p0_s.png").unlink()
+    assert main(arguments) == 0
+    assert output_hashes(folders) == before
 
 
 @pytest.mark.slow

@@ -1,13 +1,19 @@
 """Mistakes of users and failures of the system: one line on stderr, and an exit code."""
 
 import os
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from cli.quick import PAINTING, PHOTO, QUICK, SIZE, run, stylize
 
 from jaxstyle import transfer, write_image
+from jaxstyle.analysis import cost
+from jaxstyle.analysis.cost import CostEstimate
+from jaxstyle.cli import commands
 from jaxstyle.errors import DivergedError, ExitCode
+from jaxstyle.io import images
 
 STYLIZE = ["stylize", PHOTO, PAINTING, "-o", "o.png"]
 # Arguments, exit code, and part of the message.
@@ -139,6 +145,98 @@ def test_mistake_is_one_line_with_its_exit_code(tmp_path, monkeypatch, case):
     assert "Traceback" not in result.err
     assert result.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+HUGE = ["--size", "100000"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["stylize", PHOTO, PAINTING],
+        ["preview", PHOTO, PAINTING],
+        ["texture", PAINTING],
+        ["reconstruct", PHOTO, "--layers", "relu4_2"],
+        ["layers", PHOTO, PAINTING],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_size_far_beyond_memory_is_an_error_before_any_work(tmp_path, monkeypatch, arguments):
+    monkeypatch.setattr(images, "read_image", pytest.fail)
+    result = run(*arguments, *HUGE, "-o", tmp_path / "o.png")
+    assert result.code == 2
+    assert re.search(r"needs over [\d,.]+ GiB, and there are [\d,.]+ GiB; choose", result.err)
+    assert result.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plan_tells_a_size_far_beyond_memory(monkeypatch):
+    monkeypatch.setattr(commands, "time_pixel_step", lambda *_: 1e-6)
+    monkeypatch.setattr(commands, "estimate_cost", lambda *_: CostEstimate([], 2**30, 0.0))
+    result = run("plan", "--sizes", "48,100000", "--steps", "2")
+    assert result.code == 0
+    assert "too large" not in result.out.splitlines()[1]
+    assert result.out.splitlines()[2].endswith("too large")
+
+
+def test_size_beyond_free_memory_is_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr(cost, "available_bytes", lambda: 100)
+    result = run("stylize", PHOTO, PAINTING, *QUICK, "-o", tmp_path / "o.png")
+    assert result.code == 0
+    assert result.err.splitlines()[0].endswith("are free; it may run out of memory.")
+
+
+def test_size_beyond_any_number_is_an_error(tmp_path):
+    result = run("stylize", PHOTO, PAINTING, "--size", "9" * 400, "-o", tmp_path / "o.png")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+
+
+LONG = "x" * 252 + ".png"
+# Name of the output, and part of the message.
+UNWRITABLE = {
+    "name too long": (LONG, "has 256 bytes, the file system allows 255"),
+    "folder's name too long": ("x" * 300 + "/o.png", "has 300 bytes"),
+    "path too long": ("d/" * 3000 + "o.png", "name too long"),
+    "folder": ("folder.png", "it is a folder"),
+    "below a file": ("file/o.png", "Not a directory"),
+    "loop of links": ("loop/o.png", "symbolic links"),
+    "pipe": ("pipe.png", "it is not a regular file"),
+}
+
+
+@pytest.mark.parametrize("case", UNWRITABLE)
+@pytest.mark.parametrize("flag", ["-o", "--report"])
+def test_unwritable_output_exits_6_before_any_work(tmp_path, monkeypatch, flag, case):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(images, "read_image", pytest.fail)
+    Path("folder.png").mkdir()
+    Path("file").touch()
+    Path("loop").symlink_to("loop")
+    os.mkfifo("pipe.png")
+    name, message = UNWRITABLE[case]
+    result = run("stylize", PHOTO, PAINTING, "-o", "o.png", flag, name)
+    assert result.code == 6
+    assert message in result.err
+    assert result.err.count("\n") == 1
+
+
+def test_batch_output_with_a_name_too_long_exits_6(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "read_image", pytest.fail)
+    for arguments in (["--name", LONG, "-o", tmp_path / "o"], ["-o", tmp_path / ("x" * 300)]):
+        result = run("batch", PHOTO, PAINTING, *arguments)
+        assert result.code == 6
+        assert "the file system allows" in result.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_input_with_a_name_too_long_exits_3(tmp_path):
+    for arguments in (
+        [LONG * 2, PAINTING],
+        [PHOTO, LONG * 2],
+        [PHOTO, PAINTING, "--init", LONG * 2],
+    ):
+        result = run("stylize", *arguments, "-o", tmp_path / "o.png")
+        assert (result.code, result.err.count("\n")) == (3, 1)
 
 
 def test_black_mask_is_an_error(tmp_path, capsys):
