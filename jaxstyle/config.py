@@ -434,7 +434,7 @@ def _to_pairs(layers: Layers) -> tuple[tuple[str, float], ...]:
     return tuple((str(name), w if is_traced(w) else float(w)) for name, w in pairs)
 
 
-def _scale_weights(layers: Layers, coefficient: float) -> dict[str, float]:
+def _scale_weights(layers: Layers, coefficient: Any) -> dict[str, Any]:
     """Scale the weights of layers so that they sum to `coefficient`."""
     weights = dict(_to_pairs(layers))
     total = sum(weights.values())

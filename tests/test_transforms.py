@@ -228,9 +228,9 @@ def test_float32_stays_float32_with_float64_enabled(params, images, init):
 @pytest.mark.parametrize("color", ["style", "luminance", "match"])
 @pytest.mark.parametrize("kind", ["black", "white", "checkerboard", "random"])
 def test_gradient_of_a_run_is_finite_for_content_and_style(params, images, kind, color):
-    checkerboard = jnp.indices((16, 24)).sum(axis=0)[..., None] % 2 * jnp.ones(3)
-    flat = {"black": jnp.zeros((16, 24, 3)), "white": jnp.ones((16, 24, 3))}
-    style = {**flat, "checkerboard": checkerboard, "random": images[1]}[kind]
+    parity = np.indices((16, 24)).sum(axis=0)[..., None] % 2
+    value = {"black": 0, "white": 1, "checkerboard": parity, "random": images[1]}[kind]
+    style = jnp.broadcast_to(jnp.asarray(value, jnp.float32), (16, 24, 3))
     config = replace(RUN, style_layers=("relu1_1", "relu3_1"), color=color, init="statistics")
 
     def brightness(content, style):

@@ -188,19 +188,15 @@ def _root_trace(m: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 root_trace.defvjp(_root_trace, lambda inverse_root, g: (0.5 * g[..., None, None] * inverse_root,))
 
-# Smallest root of an eigenvalue, relative to the root of the matrix's norm, that is exact.
-# Smaller roots are damped; in float32 they are rounding errors.
-_MIN_ROOT = 3e-4
-_STEPS = 11
 
-
-def _scales() -> list[float]:
+def _scales(dtype: Any) -> list[float]:
     """Compute the scale of each Newton-Schulz step.
 
-    It raises the smallest root as far as possible without raising any root above 1.
+    It raises the smallest root as far as possible without raising any root above 1. Roots below
+    √ε, relative to the root of the matrix's norm, are rounding errors; they are damped.
     """
-    root, scales = _MIN_ROOT, []
-    for _ in range(_STEPS):
+    root, scales = math.sqrt(jnp.finfo(dtype).eps), []
+    while root < 0.9999:
         scale = math.sqrt(3 / (1 + root + root**2))
         root = scale * root * (1.5 - 0.5 * (scale * root) ** 2)
         scales.append(scale)
@@ -224,7 +220,7 @@ def _roots(m: jax.Array) -> tuple[jax.Array, jax.Array]:
         correction = correct(matmul(z, y), scale)
         return (matmul(y, correction), matmul(correction, z)), None
 
-    scales, y = jnp.asarray(_scales(), m.dtype), m / norm
+    scales, y = jnp.asarray(_scales(m.dtype), m.dtype), m / norm
     # In the first step z is the identity.
     z = correct(y, scales[0])
     (y, z), _ = jax.lax.scan(step, (matmul(y, z), z), scales[1:])
