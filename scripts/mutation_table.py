@@ -1,0 +1,215 @@
+"""The mutations of `mutations.py`."""
+
+from typing import NamedTuple
+
+
+class Mutation(NamedTuple):
+    """One change that the tests must notice.
+
+    Attributes:
+      area: part of the package.
+      name: what is broken.
+      old: text that occurs once in the package.
+      new: text that replaces it.
+      tests: files or single tests to run.
+      slow: also run tests that are marked as slow.
+    """
+
+    area: str
+    name: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    slow: bool = False
+
+
+_LOSSES = ("tests/losses",)
+_OBJECTIVE = ("tests/test_objective.py",)
+_OPTIMIZE = ("tests/test_optimize.py",)
+_PYRAMID = ("tests/test_pyramid.py",)
+_COLOR = ("tests/test_color.py",)
+_ADAIN = ("tests/test_adain.py",)
+_LEDGER = ("tests/batch/test_plan.py",)
+_CHECKPOINT = ("tests/io/test_checkpoint.py",)
+_ATOMIC = ("tests/io/test_atomic.py", "tests/io/test_images.py")
+_READER = ("tests/io/test_images.py",)
+
+_LOSS_MUTATIONS = [
+    ("content loss is a sum, not a mean",
+     "    return squares.mean(axis=(-3, -2, -1))", "    return squares.sum(axis=(-3, -2, -1))"),
+    ("Gram matrix divides by channels, not by positions",
+     "inner_products(flat) / flat.shape[-2]", "inner_products(flat) / flat.shape[-1]"),
+    ("Gram matrix ignores the mask",
+     "flat * weight.astype(flat.dtype)) / total", "flat) / total"),
+    ("Gram loss of Gatys has another factor", "return 0.25 * loss", "return 0.5 * loss"),
+    ("gradient of XᵀX is not symmetrized", "half + half.swapaxes(-1, -2)", "2 * half"),
+    ("total variation weighs diagonals twice",
+     "(diagonal + antidiagonal) / 12)", "(diagonal + antidiagonal) / 6)"),
+    ("squared total variation has no columns",
+     "return mean_rows + mean_cols", "return mean_rows"),
+    ("deviation has no floor", "jnp.sqrt(jnp.maximum(variance, 1e-8))", "jnp.sqrt(variance)"),
+    ("Wasserstein loss counts the cross term once",
+     "traces - 2 * root_trace(product)", "traces - root_trace(product)"),
+    ("gradient of the root's trace is twice as large",
+     "(0.5 * g[..., None, None] * inverse_root,)", "(g[..., None, None] * inverse_root,)"),
+    ("Wasserstein loss of few positions drops the target",
+     "y = matmul(x, target.root)\n", "y = x\n"),
+    ("ranks of the histogram loss are off by a half",
+     "jnp.cumsum(weights, axis=-2) - 0.5 * weights", "jnp.cumsum(weights, axis=-2)"),
+    ("quantiles lie at the left of their level",
+     "dtype=flat.dtype)[:, None] + 0.5) / _LEVELS", "dtype=flat.dtype)[:, None]) / _LEVELS"),
+    ("directions are not unit vectors", "    vectors /= jnp.linalg.norm(vectors, axis=0)\n", ""),
+    ("nearest neighbor is the farthest", "cosines.argmax(axis=-1)", "cosines.argmin(axis=-1)"),
+    ("nearest loss does not center the style",
+     "unit_vectors(target - target.mean(axis=-2, keepdims=True))", "unit_vectors(target)"),
+    ("transport loss has one direction",
+     "return jnp.maximum(image_to_style, style_to_image)", "return image_to_style"),
+    ("transport loss finds neighbors outside of the mask",
+     "jnp.where(is_inside, distances, 2)", "distances"),
+    ("blended points come from the first style",
+     "jnp.minimum(jnp.searchsorted(cumulative, fractions)",
+     "jnp.minimum(0 * jnp.searchsorted(cumulative, fractions)"),
+    ("self-similarity is not divided by the mean",
+     "return distances / jnp.maximum(distances.mean(axis=-1, keepdims=True), 1e-6)",
+     "return distances"),
+    ("Laplacian explains half of the covariance",
+     "(variance - explained)", "(variance - 0.5 * explained)"),
+    ("weights of a mask do not sum to 1",
+     "return weights / jnp.maximum(weights.sum(axis=-2, keepdims=True), 1e-6), flat",
+     "return weights, flat"),
+]  # fmt: skip
+
+_OBJECTIVE_MUTATIONS = [
+    ("content loss has no coefficient",
+     "weights.content[term] * losses[split_term(term)[1]][0][term]",
+     "losses[split_term(term)[1]][0][term]"),
+    ("regions count equally", "jnp.sum(targets.shares * region_losses)",
+     "jnp.sum(region_losses) / len(targets.shares)"),
+    ("the area of a mask does not count",
+     "len(styles) * blend * coverage(masks)", "len(styles) * blend"),
+]  # fmt: skip
+
+_OPTIMIZE_MUTATIONS = [
+    ("Adam's second moment decays as in other programs",
+     "optax.adam(learning_rate, b2=0.99)", "optax.adam(learning_rate, b2=0.999)"),
+    ("pyramid Adam has no bias correction", "bias_correction=True", "bias_correction=False"),
+    ("L-BFGS keeps one pair", "LBFGS_HISTORY = 10", "LBFGS_HISTORY = 1"),
+    ("line search is never used", "    if line_search:\n", "    if False:\n"),
+    ("L-BFGS keeps pairs of negative curvature",
+     "jnp.vdot(s, y) > 1e-6 * s_norm * y_norm", "jnp.vdot(s, y) > -jnp.inf"),
+    ("iterates are averaged with equal weights",
+     "(AVERAGE_POWER + 1) / (state.num_steps + AVERAGE_POWER + 1)", "1 / (state.num_steps + 1)"),
+    ("coarse levels take full steps", "PYRAMID_SHARE * jax.image", "1.0 * jax.image"),
+    ("average of images has no bias correction",
+     "return state.average / total", "return state.average"),
+    ("pixels are not clipped", "jnp.clip(image, 0, 1) if clamp else image", "image"),
+    ("gradients that are not finite pass", " & jnp.isfinite(grad).all()", ""),
+    ("a state that is not finite is kept", "jnp.where(finite, new, old), updated", "new, updated"),
+]  # fmt: skip
+
+_PYRAMID_MUTATIONS = [
+    ("detail contains the coarse level",
+     "return resize(image, shape) - resize(resize(image, coarse), shape)",
+     "return resize(image, shape)"),
+    ("a level starts from the last image, not the average",
+     "resize(averaged(state, decay=decay), shape)", "resize(state.image, shape)"),
+    ("levels run fine to coarse", "zip(reversed(shapes), steps", "zip(shapes, steps"),
+    ("style images are enlarged",
+     "fit_shape(style, min(long_edge, long))", "fit_shape(style, long_edge)"),
+    ("Adam's mean is not carried", "mu=mean, nu=jnp.maximum", "nu=jnp.maximum"),
+    ("a level forgets that it diverged", "._replace(finite=state.finite)", ""),
+]  # fmt: skip
+
+_COLOR_MUTATIONS = [
+    ("luminance is added twice",
+     "reference + luminance(image) - luminance(reference)", "reference + luminance(image)"),
+    ("colors are not whitened",
+     "_matrix_power(covariance, -0.5)", "_matrix_power(covariance, 0.5)"),
+    ("luma takes red for green", "_LUMA = (0.299, 0.587", "_LUMA = (0.587, 0.299"),
+    ("luminance keeps its deviation", "(y - y.mean()) * y_ref.std()", "(y - y.mean())"),
+    ("colors of a gray image are amplified",
+     "jnp.where(values > 1e-6, jnp.maximum(values, 1e-6) ** exponent, 0.0)",
+     "jnp.maximum(values, 1e-12) ** exponent"),
+]  # fmt: skip
+
+_ADAIN_MUTATIONS = [
+    ("features keep their deviation",
+     "deviation(style) / jnp.maximum(deviation(content), 1e-3)",
+     "deviation(content) / jnp.maximum(deviation(content), 1e-3)"),
+    ("features keep their mean", "+ style_mean", "+ mean"),
+    ("a flat channel is divided by 0",
+     "jnp.maximum(deviation(content), 1e-3)", "(deviation(content) - 1e-4)"),
+]  # fmt: skip
+
+_SLOW_MUTATIONS = [
+    ("AdaIN", "strength has no effect", "encoded + strength * (stylized - encoded)", "stylized",
+     ("tests/test_adain.py::test_strength_interpolates_from_the_content_to_the_style",)),
+    ("AdaIN", "the decoder upsamples after another layer",
+     '("conv1", "conv5", "conv7")', '("conv1", "conv4", "conv7")',
+     ("tests/test_adain.py::test_decoder_approximately_inverts_the_encoder",)),
+    ("resume", "a checkpoint of another run is taken", "        if changed:\n",
+     "        if False:\n",
+     ("tests/io/test_checkpoint.py::test_checkpoint_of_another_run_is_rejected",)),
+    ("resume", "a resumed level begins again",
+     "min(level_steps, level_start + level_steps - steps_done)", "level_steps",
+     ("tests/io/test_checkpoint.py::test_killed_run_resumes_to_the_same_result",)),
+    ("resume", "no checkpoint at the end of a level",
+     " or progress.step in self._level_ends)", ")",
+     ("tests/io/test_checkpoint.py::test_a_checkpoint_is_saved_at_the_end_of_every_level",)),
+]  # fmt: skip
+
+_RESUME_MUTATIONS = [
+    ("a job with other options is done", 'record.get("job") != job or', ""),
+    ("a changed output is done",
+     'file_sha256(folder / record["output"]) == record.get("output_sha256")', "True"),
+    ("a record is glued to an incomplete line", 'if file.read(1) != b"\\n":', "if False:"),
+    ("other weights do not change a job", '        "weights": weights["sha256"],\n', ""),
+    ("other options do not change a job",
+     '        "config": dataclasses.asdict(job.config),\n', ""),
+    ("shards overlap", "for k in (self.index - 1, self.index))", "for k in (0, self.index))"),
+    ("a failed job is done",
+     'record.get("status") != "done" or', 'record.get("status") == "started" or'),
+    ("records are not fsynced",
+     "file.flush()\n                os.fsync(file.fileno())", "file.flush()"),
+]  # fmt: skip
+
+_ATOMIC_MUTATIONS = [
+    ("the file itself is written", 'with_name(f"{_partial_prefix(path)}{owner}.partial")',
+     "with_name(path.name)"),
+    ("the file is renamed before it is on the disk",
+     "            os.fsync(file.fileno())\n        temporary", "        temporary"),
+    ("a failed write leaves a partial file", "temporary.unlink(missing_ok=True)", "pass"),
+    ("partial files of others are removed", "if match and match[1] in expected:", "if match:"),
+]  # fmt: skip
+
+_READER_MUTATIONS = [
+    ("orientation is ignored",
+     "_to_rgba(ImageOps.exif_transpose(file))", "_to_rgba(file)"),
+    ("read_shape turns half of the orientations", "in (5, 6, 7, 8)", "in (5, 6)"),
+    ("16-bit gray is not scaled to 1", "gray / 65535", "gray / 65280"),
+    ("hidden pixels keep their color",
+     "rgb = np.where(alpha > 0, rgb, (rgb * alpha)", "rgb = np.where(True, rgb, (rgb * alpha)"),
+    ("opacity is lost", "np.concatenate([rgb, alpha], axis=-1",
+     "np.concatenate([rgb, alpha * 0 + 1], axis=-1"),
+    ("color profiles are ignored", "if converted is not None:", "if False:"),
+    ("values wrap when written", "np.round(np.clip(pixels, 0, 1) * 255)", "np.round(pixels * 255)"),
+    ("JPEG subsamples chroma", '"subsampling": "4:4:4"', '"subsampling": "4:2:0"'),
+    ("JPEG composites over black", "pixels[..., :3] * alpha + (1 - alpha)",
+     "pixels[..., :3] * alpha"),
+    ("size is the short edge", "scale = size / max(height, width)",
+     "scale = size / min(height, width)"),
+]  # fmt: skip
+
+MUTATIONS: list[Mutation] = [
+    *(Mutation("losses", *row, _LOSSES) for row in _LOSS_MUTATIONS),
+    *(Mutation("objective", *row, _OBJECTIVE) for row in _OBJECTIVE_MUTATIONS),
+    *(Mutation("optimizers", *row, _OPTIMIZE) for row in _OPTIMIZE_MUTATIONS),
+    *(Mutation("pyramid", *row, _PYRAMID) for row in _PYRAMID_MUTATIONS),
+    *(Mutation("color", *row, _COLOR) for row in _COLOR_MUTATIONS),
+    *(Mutation("AdaIN", *row, _ADAIN) for row in _ADAIN_MUTATIONS),
+    *(Mutation(*row, slow=True) for row in _SLOW_MUTATIONS),
+    *(Mutation("resume", *row, _LEDGER) for row in _RESUME_MUTATIONS),
+    *(Mutation("atomic writing", *row, _ATOMIC) for row in _ATOMIC_MUTATIONS),
+    *(Mutation("reader", *row, _READER) for row in _READER_MUTATIONS),
+]
+"""All mutations."""
