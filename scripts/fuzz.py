@@ -31,6 +31,8 @@ from typing import Any, NamedTuple
 
 from fuzz_targets import TARGETS, Case, RefusedError, WrongError
 
+from jaxstyle.errors import one_line
+
 GOOD = ("accepted", "refused")
 BAD = ("uncaught", "wrong", "hang", "memory", "program", "stray", "foreign")
 """Bad outcomes: an exception that is not a refusal, a wrong answer, a hang, memory above the
@@ -160,7 +162,7 @@ def _attempt(case: Case) -> Outcome:
             if isinstance(chain, MemoryError):
                 return Outcome("memory", f"MemoryError at {_place(error)}", details)
             chain = chain.__cause__ or chain.__context__
-        text = " ".join(str(error).split())
+        text = one_line(error)
         signature = f"{type(error).__name__}: {_generic(text)} at {_place(error)}"
         if isinstance(error, WrongError):
             return Outcome("wrong", _generic(text), details)
@@ -170,7 +172,7 @@ def _attempt(case: Case) -> Outcome:
             isinstance(error, ValueError) and type(error) is not ValueError
         ):
             return Outcome("uncaught", signature, details)
-        if not text or _CONTROL.search(text):
+        if _CONTROL.search(text):
             return Outcome("foreign", f"in a message: {_generic(text)!r}", details)
         return Outcome("refused", signature, details)
 

@@ -7,6 +7,7 @@ import socket
 import struct
 import zlib
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,6 +28,7 @@ _MODES = {
     "GIF": ("L", "P", "1"),
     "BMP": ("1", "L", "P", "RGB", "RGBA"),
     "AVIF": ("RGB", "RGBA"),
+    "HEIF": ("RGB", "RGBA"),
     "JPEG2000": ("L", "LA", "RGB", "RGBA"),
     "PPM": ("1", "L", "RGB", "I;16", "F"),
     "TGA": ("1", "L", "LA", "P", "RGB", "RGBA"),
@@ -73,6 +75,8 @@ _TIFF_TAGS = (254, 256, 257, 258, 259, 262, 263, 266, 273, 274, 277, 278, 279, 2
 def make_pictures() -> list[bytes]:
     """Return pictures of all formats and modes, with orientations, profiles and options."""
     pictures = []
+    with contextlib.suppress(ImportError):
+        import_module("pillow_heif").register_heif_opener()
     for format, modes in _MODES.items():
         for mode in modes:
             image = _draw(mode)
@@ -109,7 +113,7 @@ def _options(format: str, mode: str) -> list[dict[str, Any]]:
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     profile[24:36] = bytes(12)  # Its time of creation.
     options: list[dict[str, Any]] = [{}]
-    if format in ("PNG", "JPEG", "TIFF", "WEBP", "AVIF"):
+    if format in ("PNG", "JPEG", "TIFF", "WEBP", "AVIF", "HEIF"):
         options += [{"exif": exif}, {"icc_profile": bytes(profile)}]
     if format == "PNG":
         text = PngImagePlugin.PngInfo()

@@ -152,7 +152,7 @@ _SLOW_MUTATIONS = [
      ("tests/io/test_checkpoint.py::test_checkpoint_of_another_run_is_rejected",)),
     ("resume", "a resumed level begins again",
      "min(level_steps, level_start + level_steps - steps_done)", "level_steps",
-     ("tests/io/test_checkpoint.py::test_killed_run_resumes_to_the_same_result",)),
+     ("tests/test_transfer.py::test_resumed_run_is_bit_identical",)),
     ("resume", "no checkpoint at the end of a level",
      " or progress.step in self._level_ends)", ")",
      ("tests/io/test_checkpoint.py::test_a_checkpoint_is_saved_at_the_end_of_every_level",)),
