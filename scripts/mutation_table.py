@@ -11,8 +11,7 @@ class Mutation(NamedTuple):
       name: what is broken.
       old: text that occurs once in the package.
       new: text that replaces it.
-      tests: files or single tests to run.
-      slow: also run tests that are marked as slow.
+      tests: files, of which the tests not marked as slow are run, or single tests.
     """
 
     area: str
@@ -20,16 +19,17 @@ class Mutation(NamedTuple):
     old: str
     new: str
     tests: tuple[str, ...]
-    slow: bool = False
 
 
-_LOSSES = ("tests/losses",)
+_LOSSES = ("tests/losses/test_losses.py",)
+_FAMILIES = "tests/losses/test_families.py::test_"
+_MOMENTS = "tests/losses/test_moments.py::test_"
 _OBJECTIVE = ("tests/test_objective.py",)
 _OPTIMIZE = ("tests/test_optimize.py",)
 _PYRAMID = ("tests/test_pyramid.py",)
 _COLOR = ("tests/test_color.py",)
 _ADAIN = ("tests/test_adain.py",)
-_LEDGER = ("tests/batch/test_plan.py",)
+_LEDGER = ("tests/batch/test_plan.py", "tests/batch/test_ledger.py")
 _CHECKPOINT = ("tests/io/test_checkpoint.py",)
 _ATOMIC = ("tests/io/test_atomic.py", "tests/io/test_images.py")
 _READER = ("tests/io/test_images.py",)
@@ -47,36 +47,54 @@ _LOSS_MUTATIONS = [
      "(diagonal + antidiagonal) / 12)", "(diagonal + antidiagonal) / 6)"),
     ("squared total variation has no columns",
      "return mean_rows + mean_cols", "return mean_rows"),
-    ("deviation has no floor", "jnp.sqrt(jnp.maximum(variance, 1e-8))", "jnp.sqrt(variance)"),
+]  # fmt: skip
+
+_OTHER_LOSS_MUTATIONS = [
+    ("deviation has no floor", "jnp.sqrt(jnp.maximum(variance, 1e-8))", "jnp.sqrt(variance)",
+     f"{_FAMILIES}gradient_is_finite_on_a_flat_map[1.0-mean_std]"),
     ("Wasserstein loss counts the cross term once",
-     "traces - 2 * root_trace(product)", "traces - root_trace(product)"),
+     "traces - 2 * root_trace(product)", "traces - root_trace(product)",
+     f"{_MOMENTS}loss_of_independent_channels_is_that_of_means_and_deviations"),
     ("gradient of the root's trace is twice as large",
-     "(0.5 * g[..., None, None] * inverse_root,)", "(g[..., None, None] * inverse_root,)"),
+     "(0.5 * g[..., None, None] * inverse_root,)", "(g[..., None, None] * inverse_root,)",
+     f"{_MOMENTS}gradient_agrees_with_finite_differences"),
     ("Wasserstein loss of few positions drops the target",
-     "y = matmul(x, target.root)\n", "y = x\n"),
+     "y = matmul(x, target.root)\n", "y = x\n",
+     f"{_MOMENTS}loss_is_the_distance_between_gaussians"),
     ("ranks of the histogram loss are off by a half",
-     "jnp.cumsum(weights, axis=-2) - 0.5 * weights", "jnp.cumsum(weights, axis=-2)"),
+     "jnp.cumsum(weights, axis=-2) - 0.5 * weights", "jnp.cumsum(weights, axis=-2)",
+     f"{_FAMILIES}histogram_loss_is_independent_of_image_size"),
     ("quantiles lie at the left of their level",
-     "dtype=flat.dtype)[:, None] + 0.5) / _LEVELS", "dtype=flat.dtype)[:, None]) / _LEVELS"),
-    ("directions are not unit vectors", "    vectors /= jnp.linalg.norm(vectors, axis=0)\n", ""),
-    ("nearest neighbor is the farthest", "cosines.argmax(axis=-1)", "cosines.argmin(axis=-1)"),
+     "dtype=flat.dtype)[:, None] + 0.5) / _LEVELS", "dtype=flat.dtype)[:, None]) / _LEVELS",
+     f"{_FAMILIES}histogram_loss_is_independent_of_image_size"),
+    ("directions are not unit vectors", "    vectors /= jnp.linalg.norm(vectors, axis=0)\n", "",
+     f"{_FAMILIES}sliced_loss_depends_on_correlations_unlike_histogram_loss"),
+    ("nearest neighbor is the farthest", "cosines.argmax(axis=-1)", "cosines.argmin(axis=-1)",
+     f"{_FAMILIES}nearest_loss_is_the_mean_cosine_distance_to_the_nearest_neighbor"),
     ("nearest loss does not center the style",
-     "unit_vectors(target - target.mean(axis=-2, keepdims=True))", "unit_vectors(target)"),
+     "unit_vectors(target - target.mean(axis=-2, keepdims=True))", "unit_vectors(target)",
+     f"{_FAMILIES}nearest_loss_is_the_mean_cosine_distance_to_the_nearest_neighbor"),
     ("transport loss has one direction",
-     "return jnp.maximum(image_to_style, style_to_image)", "return image_to_style"),
+     "return jnp.maximum(image_to_style, style_to_image)", "return image_to_style",
+     f"{_FAMILIES}transport_loss_is_the_larger_of_both_directions"),
     ("transport loss finds neighbors outside of the mask",
-     "jnp.where(is_inside, distances, 2)", "distances"),
+     "jnp.where(is_inside, distances, 2)", "distances",
+     f"{_FAMILIES}masked_loss_is_the_loss_of_the_region[transport]"),
     ("blended points come from the first style",
      "jnp.minimum(jnp.searchsorted(cumulative, fractions)",
-     "jnp.minimum(0 * jnp.searchsorted(cumulative, fractions)"),
+     "jnp.minimum(0 * jnp.searchsorted(cumulative, fractions)",
+     f"{_FAMILIES}blended_points_are_taken_in_proportion_to_the_weights"),
     ("self-similarity is not divided by the mean",
      "return distances / jnp.maximum(distances.mean(axis=-1, keepdims=True), 1e-6)",
-     "return distances"),
+     "return distances",
+     f"{_FAMILIES}self_similarity_is_the_formula"),
     ("Laplacian explains half of the covariance",
-     "(variance - explained)", "(variance - 0.5 * explained)"),
+     "(variance - explained)", "(variance - 0.5 * explained)",
+     f"{_FAMILIES}laplacian_loss_is_the_dense_quadratic_form"),
     ("weights of a mask do not sum to 1",
      "return weights / jnp.maximum(weights.sum(axis=-2, keepdims=True), 1e-6), flat",
-     "return weights, flat"),
+     "return weights, flat",
+     f"{_MOMENTS}masked_mean_is_the_mean_of_the_region"),
 ]  # fmt: skip
 
 _OBJECTIVE_MUTATIONS = [
@@ -141,7 +159,7 @@ _ADAIN_MUTATIONS = [
      "jnp.maximum(deviation(content), 1e-3)", "(deviation(content) - 1e-4)"),
 ]  # fmt: skip
 
-_SLOW_MUTATIONS = [
+_SINGLE_MUTATIONS = [
     ("AdaIN", "strength has no effect", "encoded + strength * (stylized - encoded)", "stylized",
      ("tests/test_adain.py::test_strength_interpolates_from_the_content_to_the_style",)),
     ("AdaIN", "the decoder upsamples after another layer",
@@ -202,12 +220,13 @@ _READER_MUTATIONS = [
 
 MUTATIONS: list[Mutation] = [
     *(Mutation("losses", *row, _LOSSES) for row in _LOSS_MUTATIONS),
+    *(Mutation("losses", *row, (test,)) for *row, test in _OTHER_LOSS_MUTATIONS),
     *(Mutation("objective", *row, _OBJECTIVE) for row in _OBJECTIVE_MUTATIONS),
     *(Mutation("optimizers", *row, _OPTIMIZE) for row in _OPTIMIZE_MUTATIONS),
     *(Mutation("pyramid", *row, _PYRAMID) for row in _PYRAMID_MUTATIONS),
     *(Mutation("color", *row, _COLOR) for row in _COLOR_MUTATIONS),
     *(Mutation("AdaIN", *row, _ADAIN) for row in _ADAIN_MUTATIONS),
-    *(Mutation(*row, slow=True) for row in _SLOW_MUTATIONS),
+    *(Mutation(*row) for row in _SINGLE_MUTATIONS),
     *(Mutation("resume", *row, _LEDGER) for row in _RESUME_MUTATIONS),
     *(Mutation("atomic writing", *row, _ATOMIC) for row in _ATOMIC_MUTATIONS),
     *(Mutation("reader", *row, _READER) for row in _READER_MUTATIONS),

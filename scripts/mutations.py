@@ -2,6 +2,7 @@
 
     python scripts/mutations.py --jobs 2               # all
     python scripts/mutations.py --area reader          # one area
+    python scripts/mutations.py --name L-BFGS          # whatever has L-BFGS in its name
 
 Each mutation replaces a piece of text that occurs once in the package, in a copy of it, and runs
 the tests that should notice. Prints a Markdown table; the exit code is 1 if one is not noticed.
@@ -45,8 +46,8 @@ def copy_package(folder: Path) -> Path:
     return folder
 
 
-def run_tests(folder: Path, tests: Sequence[str], *, slow: bool) -> subprocess.CompletedProcess:
-    """Run tests in a copy of the package until one fails."""
+def run_tests(folder: Path, tests: Sequence[str]) -> subprocess.CompletedProcess:
+    """Run tests in a copy of the package until one fails; slow ones only if they are named."""
     cache = str(folder.parent / "cache")
     env = {
         **os.environ,
@@ -57,7 +58,7 @@ def run_tests(folder: Path, tests: Sequence[str], *, slow: bool) -> subprocess.C
         "JAX_COMPILATION_CACHE_DIR": cache,
     }
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    if not slow:
+    if not any("::" in test for test in tests):
         command += ["-m", "not slow"]
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
 
@@ -78,7 +79,7 @@ def examine(folder: Path, mutation: Mutation) -> Finding:
     original = path.read_text()
     path.write_text(original.replace(mutation.old, mutation.new))
     try:
-        done = run_tests(folder, mutation.tests, slow=mutation.slow)
+        done = run_tests(folder, mutation.tests)
     finally:
         path.write_text(original)
     lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
@@ -92,21 +93,22 @@ def examine(folder: Path, mutation: Mutation) -> Finding:
 
 def check_unbroken(folder: Path, mutations: Sequence[Mutation]) -> None:
     """Exit unless all tests pass without a mutation."""
-    for slow in (False, True):
-        tests = sorted({test for m in mutations if m.slow == slow for test in m.tests})
-        if tests:
-            done = run_tests(folder, tests, slow=slow)
-            if done.returncode:
-                sys.exit(f"the tests fail without a mutation:\n{done.stdout[-5000:]}")
+    names = {test for mutation in mutations for test in mutation.tests}
+    single = {name for name in names if "::" in name}
+    for tests in (sorted(single), sorted(names - single)):
+        done = run_tests(folder, tests) if tests else None
+        if done is not None and done.returncode:
+            sys.exit(f"the tests fail without a mutation:\n{done.stdout[-5000:]}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Examine all mutations; return 1 if one is not noticed."""
     parser = argparse.ArgumentParser(description="Break the package; see if the tests notice.")
     parser.add_argument("--area", help="only mutations of this area")
+    parser.add_argument("--name", default="", help="only mutations with this in their name")
     parser.add_argument("--jobs", type=int, default=2, help="copies of the package at once")
     args = parser.parse_args(argv)
-    mutations = [m for m in MUTATIONS if args.area in (None, m.area)]
+    mutations = [m for m in MUTATIONS if args.area in (None, m.area) and args.name in m.name]
     with tempfile.TemporaryDirectory(prefix="mutations-") as name:
         copies: Queue[Path] = Queue()
         for number in range(args.jobs):
