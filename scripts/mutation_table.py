@@ -63,10 +63,10 @@ _OTHER_LOSS_MUTATIONS = [
      f"{_MOMENTS}loss_is_the_distance_between_gaussians"),
     ("ranks of the histogram loss are off by a half",
      "jnp.cumsum(weights, axis=-2) - 0.5 * weights", "jnp.cumsum(weights, axis=-2)",
-     f"{_FAMILIES}histogram_loss_is_independent_of_image_size"),
+     f"{_FAMILIES}histogram_loss_compares_sorted_values"),
     ("quantiles lie at the left of their level",
      "dtype=flat.dtype)[:, None] + 0.5) / _LEVELS", "dtype=flat.dtype)[:, None]) / _LEVELS",
-     f"{_FAMILIES}histogram_loss_is_independent_of_image_size"),
+     f"{_FAMILIES}quantiles_are_those_of_numpy_in_the_middle_of_each_level"),
     ("directions are not unit vectors", "    vectors /= jnp.linalg.norm(vectors, axis=0)\n", "",
      f"{_FAMILIES}sliced_loss_depends_on_correlations_unlike_histogram_loss"),
     ("nearest neighbor is the farthest", "cosines.argmax(axis=-1)", "cosines.argmin(axis=-1)",
@@ -220,7 +220,7 @@ _READER_MUTATIONS = [
 
 MUTATIONS: list[Mutation] = [
     *(Mutation("losses", *row, _LOSSES) for row in _LOSS_MUTATIONS),
-    *(Mutation("losses", *row, (test,)) for *row, test in _OTHER_LOSS_MUTATIONS),
+    *(Mutation("losses", *row[:3], (row[3],)) for row in _OTHER_LOSS_MUTATIONS),
     *(Mutation("objective", *row, _OBJECTIVE) for row in _OBJECTIVE_MUTATIONS),
     *(Mutation("optimizers", *row, _OPTIMIZE) for row in _OPTIMIZE_MUTATIONS),
     *(Mutation("pyramid", *row, _PYRAMID) for row in _PYRAMID_MUTATIONS),

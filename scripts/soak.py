@@ -2,9 +2,9 @@
 
     python scripts/soak.py --jobs 2000
 
-The jobs have three shapes and the losses that compile fastest. One content image in fifty is
-truncated, so that failures count too. Prints a Markdown table and, from its last four fifths, the
-growth per 1000 jobs.
+The jobs are shared by several batches, one after the other. They have three shapes and the losses
+that compile fastest; one content image in fifty is truncated, so that failures count too. Prints a
+Markdown table and the growth per 1000 jobs after the first batch, which compiles the programs.
 """
 
 import argparse
@@ -51,19 +51,20 @@ class Sampler(Reporter):
     def __init__(self, every: int):
         super().__init__()
         self.samples: list[Sample] = []
-        self._every, self._start = every, time.monotonic()
+        self._every, self._start, self._count = every, time.monotonic(), 0
 
     def item(self, text: str, *, failed: bool = False, **fields: Any) -> None:
         """Count a job."""
         super().item(text, failed=failed, **fields)
-        if self._items_done % self._every == 0:
+        self._count += 1
+        if self._count % self._every == 0:
             self.samples.append(self._sample())
             print("| {} | {:.0f} | {:.1f} | {} | {} | {} |".format(*self.samples[-1]), flush=True)
 
     def _sample(self) -> Sample:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return Sample(
-            self._items_done,
+            self._count,
             time.monotonic() - self._start,
             pages * resource.getpagesize() / 2**20,
             len(os.listdir("/proc/self/fd")),  # noqa: PTH208
@@ -90,13 +91,12 @@ def make_jobs(folder: Path, count: int, defaults: Defaults) -> list[Job]:
 
 
 def print_growth(samples: Sequence[Sample]) -> None:
-    """Print the growth per 1000 jobs after the first fifth, by a straight line."""
-    later = samples[len(samples) // 5 :]
-    if len(later) < 2:
+    """Print the growth per 1000 jobs, by a straight line."""
+    if len(samples) < 2:
         return
-    jobs = np.array([sample.jobs for sample in later]) / 1000
+    jobs = np.array([sample.jobs for sample in samples]) / 1000
     slopes = {
-        name: np.polyfit(jobs, [getattr(sample, name) for sample in later], 1)[0]
+        name: np.polyfit(jobs, [getattr(sample, name) for sample in samples], 1)[0]
         for name in ("mib", "handles", "threads", "maps")
     }
     text = ", ".join(f"{slope:+.2f} {name}" for name, slope in slopes.items())
@@ -107,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the jobs; return 1 if another number of them failed than was truncated."""
     parser = argparse.ArgumentParser(description="Run many small jobs in one process.")
     parser.add_argument("--jobs", type=int, default=2000)
+    parser.add_argument("--batches", type=int, default=4, help="batches that share the jobs")
     parser.add_argument("--every", type=int, default=100, help="jobs per sample")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--steps", type=int, default=2)
@@ -118,20 +119,17 @@ def main(argv: Sequence[str] | None = None) -> int:
               "content_layers": "relu1_2"}  # fmt: skip
     sampler = Sampler(args.every)
     print("| jobs | s | MiB | file handles | threads | memory maps |\n|---|---|---|---|---|---|")
+    params, weights, failed = load_weights(decoder=args.init == "adain"), weights_path(), 0
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         folder = Path(name)
         jobs = make_jobs(folder, args.jobs, Defaults("default", fields))
-        batch = Batch(
-            jobs,
-            folder / "out",
-            load_weights(decoder=args.init == "adain"),
-            file_id(weights_path()),
-            sampler,
-            shard=Shard(),
-        )
-        batch.run()
-        failed = sum(record is None or record["status"] != "done" for record in batch.records)
-    print_growth(sampler.samples)
+        for number in range(args.batches):
+            part, out = Shard(number + 1, args.batches).of(jobs), folder / f"out{number}"
+            batch = Batch(part, out, params, file_id(weights), sampler, shard=Shard())
+            batch.run()
+            failed += sum(record is None or record["status"] != "done" for record in batch.records)
+    first = args.jobs // args.batches
+    print_growth([sample for sample in sampler.samples if sample.jobs > first])
     print(f"{args.jobs - failed} done, {failed} failed.")
     return int(failed != args.jobs // _TRUNCATED_EVERY)
 
