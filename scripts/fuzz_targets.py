@@ -5,6 +5,7 @@ A target is a class with a `share` of the inputs. Its constructor makes base fil
 """
 
 import contextlib
+import inspect
 import io
 import json
 import re
@@ -395,7 +396,6 @@ class Checkpoint:
         import jax.numpy as jnp
 
         from jaxstyle import StyleConfig
-        from jaxstyle.io.checkpoint import Checkpoints
         from jaxstyle.loop.driver import Progress
         from jaxstyle.optimize import init, make_optimizer, run
 
@@ -410,7 +410,7 @@ class Checkpoint:
         optimizer = make_optimizer("adam", 0.02)
         state, trace = run(loss_fn, optimizer, init(jnp.full((16, 16, 3), 0.5), optimizer), 3)
         progress = Progress(3, 3, 0, 0, np.asarray(trace.loss[-1]), state.image, state, trace)
-        checkpoints = Checkpoints(self._folder, {"x": 1}, self._config, self._plan, 60.0)
+        checkpoints = self._open(self._folder)
         checkpoints.watch(lambda _: False)(progress)
         checkpoints.close()
         self._shape = jnp.shape(state.image)
@@ -436,10 +436,16 @@ class Checkpoint:
             lambda: self._restore(target), (JaxstyleError, ValueError), r"checkpoint.*", True
         )
 
-    def _restore(self, folder: Path) -> None:
+    def _open(self, folder: Path) -> Any:
         from jaxstyle.io.checkpoint import Checkpoints
 
-        checkpoints = Checkpoints(folder, {"x": 1}, self._config, self._plan, 60.0)
+        options: dict[str, Any] = {"every": 60.0}
+        if "warn" in inspect.signature(Checkpoints).parameters:
+            options["warn"] = lambda text: None
+        return Checkpoints(folder, {"x": 1}, self._config, self._plan, **options)
+
+    def _restore(self, folder: Path) -> None:
+        checkpoints = self._open(folder)
         resume = checkpoints.resume
         checkpoints.close()
         if resume is None:

@@ -24,7 +24,7 @@ class Mutation(NamedTuple):
 _LOSSES = ("tests/losses/test_losses.py",)
 _FAMILIES = "tests/losses/test_families.py::test_"
 _MOMENTS = "tests/losses/test_moments.py::test_"
-_OBJECTIVE = ("tests/test_objective.py",)
+_OBJECTIVE = "tests/test_objective.py::test_"
 _OPTIMIZE = ("tests/test_optimize.py",)
 _PYRAMID = ("tests/test_pyramid.py",)
 _COLOR = ("tests/test_color.py",)
@@ -32,7 +32,9 @@ _ADAIN = ("tests/test_adain.py",)
 _LEDGER = ("tests/batch/test_plan.py", "tests/batch/test_ledger.py")
 _CHECKPOINT = ("tests/io/test_checkpoint.py",)
 _ATOMIC = ("tests/io/test_atomic.py", "tests/io/test_images.py")
-_READER = ("tests/io/test_images.py",)
+_READER = tuple(
+    f"tests/io/test_{name}.py" for name in ("images", "decode", "png", "tiff", "pillow", "formats")
+)
 
 _LOSS_MUTATIONS = [
     ("content loss is a sum, not a mean",
@@ -100,11 +102,13 @@ _OTHER_LOSS_MUTATIONS = [
 _OBJECTIVE_MUTATIONS = [
     ("content loss has no coefficient",
      "weights.content[term] * losses[split_term(term)[1]][0][term]",
-     "losses[split_term(term)[1]][0][term]"),
+     "losses[split_term(term)[1]][0][term]", f"{_OBJECTIVE}loss_is_the_weighted_sum_of_its_terms"),
     ("regions count equally", "jnp.sum(targets.shares * region_losses)",
-     "jnp.sum(region_losses) / len(targets.shares)"),
+     "jnp.sum(region_losses) / len(targets.shares)",
+     f"{_OBJECTIVE}masked_styles_apply_only_to_their_regions"),
     ("the area of a mask does not count",
-     "len(styles) * blend * coverage(masks)", "len(styles) * blend"),
+     "len(styles) * blend * coverage(masks)", "len(styles) * blend",
+     f"{_OBJECTIVE}shares_of_regions_are_proportional_to_area"),
 ]  # fmt: skip
 
 _OPTIMIZE_MUTATIONS = [
@@ -164,9 +168,10 @@ _SINGLE_MUTATIONS = [
      ("tests/test_adain.py::test_strength_interpolates_from_the_content_to_the_style",)),
     ("AdaIN", "the decoder upsamples after another layer",
      '("conv1", "conv5", "conv7")', '("conv1", "conv4", "conv7")',
-     ("tests/test_adain.py::test_decoder_approximately_inverts_the_encoder",)),
-    ("resume", "a checkpoint of another run is taken", "        if changed:\n",
-     "        if False:\n",
+     ("tests/test_adain.py::test_decoder_matches_pytorch",)),
+    ("resume", "a checkpoint of another run is taken",
+     "changed = [k for k in self._identity if saved_identity.get(k) != self._identity[k]]",
+     "changed = []",
      ("tests/io/test_checkpoint.py::test_checkpoint_of_another_run_is_rejected",)),
     ("resume", "a resumed level begins again",
      "min(level_steps, level_start + level_steps - steps_done)", "level_steps",
@@ -201,27 +206,45 @@ _ATOMIC_MUTATIONS = [
 ]  # fmt: skip
 
 _READER_MUTATIONS = [
-    ("orientation is ignored",
-     "_to_rgba(ImageOps.exif_transpose(file))", "_to_rgba(file)"),
-    ("read_shape turns half of the orientations", "in (5, 6, 7, 8)", "in (5, 6)"),
-    ("16-bit gray is not scaled to 1", "gray / 65535", "gray / 65280"),
-    ("hidden pixels keep their color",
-     "rgb = np.where(alpha > 0, rgb, (rgb * alpha)", "rgb = np.where(True, rgb, (rgb * alpha)"),
-    ("opacity is lost", "np.concatenate([rgb, alpha], axis=-1",
-     "np.concatenate([rgb, alpha * 0 + 1], axis=-1"),
-    ("color profiles are ignored", "if converted is not None:", "if False:"),
-    ("values wrap when written", "np.round(np.clip(pixels, 0, 1) * 255)", "np.round(pixels * 255)"),
+    ("one orientation is not mirrored",
+     "if self.orientation in (2, 3, 6, 7):\n            pixels",
+     "if self.orientation in (2, 3, 6):\n            pixels"),
+    ("read_shape turns half of the orientations",
+     "return (width, height) if self.orientation >= 5 else (height, width)",
+     "return (width, height) if self.orientation >= 7 else (height, width)"),
+    ("bands of a turned image come in the wrong order",
+     "top, bottom = self.shape[0] - bottom, self.shape[0] - top", "pass"),
+    ("16-bit gray is not scaled to 1", "else 65535.0) if deep", "else 65280.0) if deep"),
+    ("signed gray is scaled as unsigned", "2 ** (bits - signed) - 1", "2 ** bits - 1"),
+    ("gray whose 0 is white is inverted", "gray = 1 - gray if levels.inverted else gray", "pass"),
+    ("gamma is applied the wrong way",
+     "rgb ** np.float32(1 / self._gamma)", "rgb ** np.float32(self._gamma)"),
+    ("color profiles are ignored",
+     'return converted or image.convert("RGB")', 'return image.convert("RGB")'),
+    ("gray profiles of 16-bit images are ignored", "ramp = self._gray_ramp()", "ramp = None"),
+    ("hidden pixels keep their color", "            if mean is not None:\n",
+     "            if False:\n"),
+    ("hidden pixels get a mean without weights",
+     "color += (band[..., :3] * band[..., 3:])", "color += band[..., :3]"),
+    ("opacity is lost", "alpha = np.asarray(opacity, np.float32)[..., None] / 255",
+     "alpha = np.ones((*opacity.size[::-1], 1), np.float32)"),
+    ("a PNG with fewer rows is read", "    if found < needed:\n", "    if False:\n"),
+    ("any format that Pillow knows is read", "formats=formats)", "formats=None)"),
+    ("large images are not refused before they are decoded",
+     "if excess := pillow.explain_excess(", "if False and pillow.explain_excess("),
+    ("values wrap when written",
+     "np.round(np.clip(pixels, 0, 1) * 255)", "np.round(pixels * 255)"),
     ("JPEG subsamples chroma", '"subsampling": "4:4:4"', '"subsampling": "4:2:0"'),
     ("JPEG composites over black", "pixels[..., :3] * alpha + (1 - alpha)",
      "pixels[..., :3] * alpha"),
-    ("size is the short edge", "scale = size / max(height, width)",
-     "scale = size / min(height, width)"),
+    ("size is the short edge", "1.0 if size is None else size / max(shape)",
+     "1.0 if size is None else size / min(shape)"),
 ]  # fmt: skip
 
 MUTATIONS: list[Mutation] = [
     *(Mutation("losses", *row, _LOSSES) for row in _LOSS_MUTATIONS),
     *(Mutation("losses", *row[:3], (row[3],)) for row in _OTHER_LOSS_MUTATIONS),
-    *(Mutation("objective", *row, _OBJECTIVE) for row in _OBJECTIVE_MUTATIONS),
+    *(Mutation("objective", *row[:3], (row[3],)) for row in _OBJECTIVE_MUTATIONS),
     *(Mutation("optimizers", *row, _OPTIMIZE) for row in _OPTIMIZE_MUTATIONS),
     *(Mutation("pyramid", *row, _PYRAMID) for row in _PYRAMID_MUTATIONS),
     *(Mutation("color", *row, _COLOR) for row in _COLOR_MUTATIONS),
