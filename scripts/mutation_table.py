@@ -33,7 +33,7 @@ _LEDGER = ("tests/batch/test_plan.py", "tests/batch/test_ledger.py")
 _CHECKPOINT = ("tests/io/test_checkpoint.py",)
 _ATOMIC = ("tests/io/test_atomic.py", "tests/io/test_images.py")
 _READER = tuple(
-    f"tests/io/test_{name}.py" for name in ("images", "decode", "png", "tiff", "pillow", "formats")
+    f"tests/io/test_{name}.py" for name in ("images", "gamma", "decode", "png", "tiff", "pillow")
 )
 
 _LOSS_MUTATIONS = [
