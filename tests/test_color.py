@@ -46,6 +46,13 @@ def test_match_color_of_gray_images_is_finite():
             assert jnp.isfinite(match_color(image, reference)).all()
 
 
+def test_match_color_does_not_amplify_the_rounding_errors_of_a_gray_image(images):
+    ramp = jnp.broadcast_to(jnp.linspace(0, 1, 8)[:, None, None], (8, 8, 3))
+    errors = 1e-4 * jax.random.normal(jax.random.key(0), ramp.shape)
+    exact, rounded = (match_color(image, images[1]) for image in (ramp, ramp + errors))
+    np.testing.assert_allclose(rounded, exact, atol=2e-3)
+
+
 def test_match_luminance_is_gray_with_the_mean_and_deviation_of_the_reference(images):
     image, reference = images
     matched = match_luminance(image, reference)

@@ -82,6 +82,61 @@ def test_first_adam_step_is_the_learning_rate_times_the_gradients_sign():
     )
 
 
+def test_adam_equals_its_formula_with_betas_of_09_and_099():
+    # The gradient x² falls from step to step, so the betas show.
+    loss_fn = lambda image: (jnp.sum(image**3) / 3, {})
+    optimizer = make_optimizer("adam", 0.05)
+    state, _ = run(loss_fn, optimizer, init(jnp.ones((1, 1, 3)), optimizer), 12)
+    x, mean, square = 1.0, 0.0, 0.0
+    for k in range(1, 13):
+        gradient = x**2
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.99 * square + 0.01 * gradient**2
+        x -= 0.05 * (mean / (1 - 0.9**k)) / (np.sqrt(square / (1 - 0.99**k)) + 1e-8)
+    np.testing.assert_allclose(state.image, x, rtol=1e-5)
+
+
+def test_first_pyramid_adam_step_is_the_sum_of_the_steps_of_its_levels():
+    # On one pixel, each level moves by the learning rate, scaled once more per level.
+    loss_fn = lambda image: (jnp.sum(image), {})
+    optimizer = make_optimizer("pyramid_adam", 0.05)
+    state, _ = step(loss_fn, optimizer, init(jnp.ones((1, 1, 3)), optimizer))
+    levels = 1 + 0.7 + 0.7**2 + 0.7**3 + 0.7**4
+    np.testing.assert_allclose(state.image, 1 - 0.05 * levels, rtol=1e-5)
+
+
+def inverse_hessian_product(pairs, gradient):
+    """Nocedal and Wright (2006), algorithm 7.4."""
+    q, shares = gradient.copy(), []
+    for s, y in reversed(pairs):
+        shares.append(s @ q / (y @ s))
+        q -= shares[-1] * y
+    s, y = pairs[-1]
+    r = (s @ y) / (y @ y) * q
+    for (s, y), share in zip(pairs, reversed(shares), strict=True):
+        r += s * (share - y @ r / (y @ s))
+    return r
+
+
+def test_lbfgs_equals_its_formula_with_ten_pairs():
+    # Badly scaled: one pair fewer, or one more, changes the result by 0.007.
+    curvature = np.geomspace(0.01, 1, 48)
+    scale = jnp.asarray(curvature, jnp.float32).reshape(4, 4, 3)
+    loss_fn = lambda image: (0.5 * jnp.sum(scale * image**2), {})
+    optimizer = make_optimizer("lbfgs", 1.0)
+    state, _ = run(loss_fn, optimizer, init(jnp.ones((4, 4, 3)), optimizer), 15, clamp=False)
+    x, pairs = np.ones(48), []
+    for _ in range(15):
+        gradient = curvature * x
+        if pairs:
+            move = -inverse_hessian_product(pairs[-10:], gradient)
+        else:
+            move = -gradient * min(1, 1 / np.linalg.norm(gradient))
+        pairs.append((move, curvature * move))
+        x = x + move
+    np.testing.assert_allclose(np.ravel(state.image), x, atol=1e-3)
+
+
 @pytest.mark.slow
 def test_pyramid_adam_moves_large_regions_faster_than_adam():
     target = jnp.full((24, 40, 3), 0.2).at[:, 20:].set(0.8)
@@ -199,6 +254,16 @@ def test_nonfinite_gradient_of_a_finite_loss_is_detected(loss, name):
     assert jnp.isfinite(info.loss)
     assert not state.finite
     np.testing.assert_array_equal(state.image, START)
+
+
+def test_nonfinite_gradient_that_the_optimizer_hides_is_detected():
+    loss_fn = lambda image: (jnp.sum(jnp.sqrt(image)), {})
+    optimizer = optax.with_extra_args_support(
+        optax.chain(optax.clip(1.0), optax.zero_nans(), optax.sgd(0.1))
+    )
+    state, info = step(loss_fn, optimizer, init(jnp.zeros((4, 4, 3)), optimizer))
+    assert jnp.isfinite(info.loss)
+    assert not state.finite
 
 
 @pytest.mark.slow

@@ -315,12 +315,14 @@ def test_compressed_png_text_does_not_prevent_reading(tmp_path, gradient):
     np.testing.assert_allclose(read_image(path), gradient, atol=1 / 255)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tiff"])
-def test_read_shape_applies_the_orientation(tmp_path, name):
+def test_read_shape_applies_the_orientation(tmp_path, name, orientation):
     exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6
+    exif[ExifTags.Base.Orientation] = orientation
     Image.new("RGB", (90, 30)).save(tmp_path / name, exif=exif)
-    assert read_shape(tmp_path / name) == (90, 30) == read_image(tmp_path / name).shape[:2]
+    shape = (90, 30) if orientation >= 5 else (30, 90)
+    assert read_shape(tmp_path / name) == shape == read_image(tmp_path / name).shape[:2]
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png"])

@@ -53,6 +53,13 @@ def test_histogram_loss_compares_sorted_values(random):
     np.testing.assert_allclose(histogram_loss(x, channel_quantiles(y)), expected, rtol=1e-4)
 
 
+def test_quantiles_are_those_of_numpy_in_the_middle_of_each_level(random):
+    style = features(random, (9, 7, 3))
+    levels = (np.arange(512) + 0.5) / 512
+    expected = np.quantile(flat(style), levels, axis=0, method="hazen")
+    np.testing.assert_allclose(channel_quantiles(style), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_histogram_loss_is_independent_of_image_size(random):
     x = jnp.asarray(random.standard_normal((40, 40, 2)), jnp.float32)
     # Every value is shifted by 3, so the loss is 3².

@@ -37,6 +37,13 @@ def test_gram_matrix_is_the_mean_product_of_channels():
     np.testing.assert_allclose(gram_matrix(features), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_gradient_of_a_single_element_of_the_gram_matrix():
+    # d/dF of (1/n) Σ_p F_p0 F_p1: the other channel, over n. Its cotangent is not symmetric.
+    features = maps(0, 3, 4, 2)
+    gradient = jax.grad(lambda x: gram_matrix(x)[0, 1])(features)
+    np.testing.assert_allclose(gradient, features[..., ::-1] / 12, rtol=1e-5)
+
+
 def test_gatys_gram_loss_is_equation_4():
     # The paper's Gram matrices are not normalized, and both maps have the same size.
     features, style = maps(0, 3, 5, 4), maps(1, 3, 5, 4)

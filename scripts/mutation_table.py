@@ -1,0 +1,257 @@
+"""The mutations of `mutations.py`."""
+
+from typing import NamedTuple
+
+
+class Mutation(NamedTuple):
+    """One change that the tests must notice.
+
+    Attributes:
+      area: part of the package.
+      name: what is broken.
+      old: text that occurs once in the package.
+      new: text that replaces it.
+      tests: files, of which the tests not marked as slow are run, or single tests.
+    """
+
+    area: str
+    name: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+_LOSSES = ("tests/losses/test_losses.py",)
+_FAMILIES = "tests/losses/test_families.py::test_"
+_MOMENTS = "tests/losses/test_moments.py::test_"
+_OBJECTIVE = "tests/test_objective.py::test_"
+_OPTIMIZE = ("tests/test_optimize.py",)
+_PYRAMID = ("tests/test_pyramid.py",)
+_COLOR = ("tests/test_color.py",)
+_ADAIN = ("tests/test_adain.py",)
+_LEDGER = ("tests/batch/test_plan.py", "tests/batch/test_ledger.py")
+_CHECKPOINT = ("tests/io/test_checkpoint.py",)
+_ATOMIC = ("tests/io/test_atomic.py", "tests/io/test_images.py")
+_READER = tuple(
+    f"tests/io/test_{name}.py" for name in ("images", "gamma", "decode", "png", "tiff", "pillow")
+)
+
+_LOSS_MUTATIONS = [
+    ("content loss is a sum, not a mean",
+     "    return squares.mean(axis=(-3, -2, -1))", "    return squares.sum(axis=(-3, -2, -1))"),
+    ("Gram matrix divides by channels, not by positions",
+     "inner_products(flat) / flat.shape[-2]", "inner_products(flat) / flat.shape[-1]"),
+    ("Gram matrix ignores the mask",
+     "flat * weight.astype(flat.dtype)) / total", "flat) / total"),
+    ("Gram loss of Gatys has another factor", "return 0.25 * loss", "return 0.5 * loss"),
+    ("gradient of XᵀX is not symmetrized", "half + half.swapaxes(-1, -2)", "2 * half"),
+    ("total variation weighs diagonals twice",
+     "(diagonal + antidiagonal) / 12)", "(diagonal + antidiagonal) / 6)"),
+    ("squared total variation has no columns",
+     "return mean_rows + mean_cols", "return mean_rows"),
+]  # fmt: skip
+
+_OTHER_LOSS_MUTATIONS = [
+    ("deviation has no floor", "jnp.sqrt(jnp.maximum(variance, 1e-8))", "jnp.sqrt(variance)",
+     f"{_FAMILIES}gradient_is_finite_on_a_flat_map[1.0-mean_std]"),
+    ("Wasserstein loss counts the cross term once",
+     "traces - 2 * root_trace(product)", "traces - root_trace(product)",
+     f"{_MOMENTS}loss_of_independent_channels_is_that_of_means_and_deviations"),
+    ("gradient of the root's trace is twice as large",
+     "(0.5 * g[..., None, None] * inverse_root,)", "(g[..., None, None] * inverse_root,)",
+     f"{_MOMENTS}gradient_agrees_with_finite_differences"),
+    ("Wasserstein loss of few positions drops the target",
+     "y = matmul(x, target.root)\n", "y = x\n",
+     f"{_MOMENTS}loss_is_the_distance_between_gaussians"),
+    ("ranks of the histogram loss are off by a half",
+     "jnp.cumsum(weights, axis=-2) - 0.5 * weights", "jnp.cumsum(weights, axis=-2)",
+     f"{_FAMILIES}histogram_loss_compares_sorted_values"),
+    ("quantiles lie at the left of their level",
+     "dtype=flat.dtype)[:, None] + 0.5) / _LEVELS", "dtype=flat.dtype)[:, None]) / _LEVELS",
+     f"{_FAMILIES}quantiles_are_those_of_numpy_in_the_middle_of_each_level"),
+    ("directions are not unit vectors", "    vectors /= jnp.linalg.norm(vectors, axis=0)\n", "",
+     f"{_FAMILIES}sliced_loss_depends_on_correlations_unlike_histogram_loss"),
+    ("nearest neighbor is the farthest", "cosines.argmax(axis=-1)", "cosines.argmin(axis=-1)",
+     f"{_FAMILIES}nearest_loss_is_the_mean_cosine_distance_to_the_nearest_neighbor"),
+    ("nearest loss does not center the style",
+     "unit_vectors(target - target.mean(axis=-2, keepdims=True))", "unit_vectors(target)",
+     f"{_FAMILIES}nearest_loss_is_the_mean_cosine_distance_to_the_nearest_neighbor"),
+    ("transport loss has one direction",
+     "return jnp.maximum(image_to_style, style_to_image)", "return image_to_style",
+     f"{_FAMILIES}transport_loss_is_the_larger_of_both_directions"),
+    ("transport loss finds neighbors outside of the mask",
+     "jnp.where(is_inside, distances, 2)", "distances",
+     f"{_FAMILIES}masked_loss_is_the_loss_of_the_region[transport]"),
+    ("blended points come from the first style",
+     "jnp.minimum(jnp.searchsorted(cumulative, fractions)",
+     "jnp.minimum(0 * jnp.searchsorted(cumulative, fractions)",
+     f"{_FAMILIES}blended_points_are_taken_in_proportion_to_the_weights"),
+    ("self-similarity is not divided by the mean",
+     "return distances / jnp.maximum(distances.mean(axis=-1, keepdims=True), 1e-6)",
+     "return distances",
+     f"{_FAMILIES}self_similarity_is_the_formula"),
+    ("Laplacian explains half of the covariance",
+     "(variance - explained)", "(variance - 0.5 * explained)",
+     f"{_FAMILIES}laplacian_loss_is_the_dense_quadratic_form"),
+    ("weights of a mask do not sum to 1",
+     "return weights / jnp.maximum(weights.sum(axis=-2, keepdims=True), 1e-6), flat",
+     "return weights, flat",
+     f"{_MOMENTS}masked_mean_is_the_mean_of_the_region"),
+]  # fmt: skip
+
+_OBJECTIVE_MUTATIONS = [
+    ("content loss has no coefficient",
+     "weights.content[term] * losses[split_term(term)[1]][0][term]",
+     "losses[split_term(term)[1]][0][term]", f"{_OBJECTIVE}loss_is_the_weighted_sum_of_its_terms"),
+    ("regions count equally", "jnp.sum(targets.shares * region_losses)",
+     "jnp.sum(region_losses) / len(targets.shares)",
+     f"{_OBJECTIVE}masked_styles_apply_only_to_their_regions"),
+    ("the area of a mask does not count",
+     "len(styles) * blend * coverage(masks)", "len(styles) * blend",
+     f"{_OBJECTIVE}shares_of_regions_are_proportional_to_area"),
+]  # fmt: skip
+
+_OPTIMIZE_MUTATIONS = [
+    ("Adam's second moment decays as in other programs",
+     "optax.adam(learning_rate, b2=0.99)", "optax.adam(learning_rate, b2=0.999)"),
+    ("pyramid Adam has no bias correction", "bias_correction=True", "bias_correction=False"),
+    ("L-BFGS keeps one pair", "LBFGS_HISTORY = 10", "LBFGS_HISTORY = 1"),
+    ("line search is never used", "    if line_search:\n", "    if False:\n"),
+    ("L-BFGS keeps pairs of negative curvature",
+     "jnp.vdot(s, y) > 1e-6 * s_norm * y_norm", "jnp.vdot(s, y) > -jnp.inf"),
+    ("iterates are averaged with equal weights",
+     "(AVERAGE_POWER + 1) / (state.num_steps + AVERAGE_POWER + 1)", "1 / (state.num_steps + 1)"),
+    ("coarse levels take full steps", "PYRAMID_SHARE * jax.image", "1.0 * jax.image"),
+    ("average of images has no bias correction",
+     "return state.average / total", "return state.average"),
+    ("pixels are not clipped", "jnp.clip(image, 0, 1) if clamp else image", "image"),
+    ("gradients that are not finite pass", " & jnp.isfinite(grad).all()", ""),
+    ("a state that is not finite is kept", "jnp.where(finite, new, old), updated", "new, updated"),
+]  # fmt: skip
+
+_PYRAMID_MUTATIONS = [
+    ("detail contains the coarse level",
+     "return resize(image, shape) - resize(resize(image, coarse), shape)",
+     "return resize(image, shape)"),
+    ("a level starts from the last image, not the average",
+     "resize(averaged(state, decay=decay), shape)", "resize(state.image, shape)"),
+    ("levels run fine to coarse", "zip(reversed(shapes), steps", "zip(shapes, steps"),
+    ("style images are enlarged",
+     "fit_shape(style, min(long_edge, long))", "fit_shape(style, long_edge)"),
+    ("Adam's mean is not carried", "mu=mean, nu=jnp.maximum", "nu=jnp.maximum"),
+    ("a level forgets that it diverged", "._replace(finite=state.finite)", ""),
+]  # fmt: skip
+
+_COLOR_MUTATIONS = [
+    ("luminance is added twice",
+     "reference + luminance(image) - luminance(reference)", "reference + luminance(image)"),
+    ("colors are not whitened",
+     "_matrix_power(covariance, -0.5)", "_matrix_power(covariance, 0.5)"),
+    ("luma takes red for green", "_LUMA = (0.299, 0.587", "_LUMA = (0.587, 0.299"),
+    ("luminance keeps its deviation", "(y - y.mean()) * y_ref.std()", "(y - y.mean())"),
+    ("colors of a gray image are amplified",
+     "jnp.where(values > 1e-6, jnp.maximum(values, 1e-6) ** exponent, 0.0)",
+     "jnp.maximum(values, 1e-12) ** exponent"),
+]  # fmt: skip
+
+_ADAIN_MUTATIONS = [
+    ("features keep their deviation",
+     "deviation(style) / jnp.maximum(deviation(content), 1e-3)",
+     "deviation(content) / jnp.maximum(deviation(content), 1e-3)"),
+    ("features keep their mean", "+ style_mean", "+ mean"),
+    ("a flat channel is divided by 0",
+     "jnp.maximum(deviation(content), 1e-3)", "(deviation(content) - 1e-4)"),
+]  # fmt: skip
+
+_SINGLE_MUTATIONS = [
+    ("AdaIN", "strength has no effect", "encoded + strength * (stylized - encoded)", "stylized",
+     ("tests/test_adain.py::test_strength_interpolates_from_the_content_to_the_style",)),
+    ("AdaIN", "the decoder upsamples after another layer",
+     '("conv1", "conv5", "conv7")', '("conv1", "conv4", "conv7")',
+     ("tests/test_adain.py::test_decoder_matches_pytorch",)),
+    ("resume", "a checkpoint of another run is taken",
+     "changed = [k for k in self._identity if saved_identity.get(k) != self._identity[k]]",
+     "changed = []",
+     ("tests/io/test_checkpoint.py::test_checkpoint_of_another_run_is_rejected",)),
+    ("resume", "a resumed level begins again",
+     "min(level_steps, level_start + level_steps - steps_done)", "level_steps",
+     ("tests/test_transfer.py::test_resumed_run_is_bit_identical",)),
+    ("resume", "no checkpoint at the end of a level",
+     " or progress.step in self._level_ends)", ")",
+     ("tests/io/test_checkpoint.py::test_a_checkpoint_is_saved_at_the_end_of_every_level",)),
+]  # fmt: skip
+
+_RESUME_MUTATIONS = [
+    ("a job with other options is done", 'record.get("job") != job or', ""),
+    ("a changed output is done",
+     'file_sha256(folder / record["output"]) == record.get("output_sha256")', "True"),
+    ("a record is glued to an incomplete line", 'if file.read(1) != b"\\n":', "if False:"),
+    ("other weights do not change a job", '        "weights": weights["sha256"],\n', ""),
+    ("other options do not change a job",
+     '        "config": dataclasses.asdict(job.config),\n', ""),
+    ("shards overlap", "for k in (self.index - 1, self.index))", "for k in (0, self.index))"),
+    ("a failed job is done",
+     'record.get("status") != "done" or', 'record.get("status") == "started" or'),
+    ("records are not fsynced",
+     "file.flush()\n                os.fsync(file.fileno())", "file.flush()"),
+]  # fmt: skip
+
+_ATOMIC_MUTATIONS = [
+    ("the file itself is written", 'with_name(f"{_partial_prefix(path)}{owner}.partial")',
+     "with_name(path.name)"),
+    ("the file is renamed before it is on the disk",
+     "            os.fsync(file.fileno())\n        temporary", "        temporary"),
+    ("a failed write leaves a partial file", "temporary.unlink(missing_ok=True)", "pass"),
+    ("partial files of others are removed", "if match and match[1] in expected:", "if match:"),
+]  # fmt: skip
+
+_READER_MUTATIONS = [
+    ("one orientation is not mirrored",
+     "if self.orientation in (2, 3, 6, 7):\n            pixels",
+     "if self.orientation in (2, 3, 6):\n            pixels"),
+    ("read_shape turns half of the orientations",
+     "return (width, height) if self.orientation >= 5 else (height, width)",
+     "return (width, height) if self.orientation >= 7 else (height, width)"),
+    ("bands of a turned image come in the wrong order",
+     "top, bottom = self.shape[0] - bottom, self.shape[0] - top", "pass"),
+    ("16-bit gray is not scaled to 1", "else 65535.0) if deep", "else 65280.0) if deep"),
+    ("signed gray is scaled as unsigned", "2 ** (bits - signed) - 1", "2 ** bits - 1"),
+    ("gray whose 0 is white is inverted", "gray = 1 - gray if levels.inverted else gray", "pass"),
+    ("gamma is applied the wrong way",
+     "rgb ** np.float32(1 / self._gamma)", "rgb ** np.float32(self._gamma)"),
+    ("color profiles are ignored",
+     'return converted or image.convert("RGB")', 'return image.convert("RGB")'),
+    ("gray profiles of 16-bit images are ignored", "ramp = self._gray_ramp()", "ramp = None"),
+    ("hidden pixels keep their color", "            if mean is not None:\n",
+     "            if False:\n"),
+    ("hidden pixels get a mean without weights",
+     "color += (band[..., :3] * band[..., 3:])", "color += band[..., :3]"),
+    ("opacity is lost", "alpha = np.asarray(opacity, np.float32)[..., None] / 255",
+     "alpha = np.ones((*opacity.size[::-1], 1), np.float32)"),
+    ("a PNG with fewer rows is read", "    if found < needed:\n", "    if False:\n"),
+    ("any format that Pillow knows is read", "formats=formats)", "formats=None)"),
+    ("large images are not refused before they are decoded",
+     "if excess := pillow.explain_excess(", "if False and pillow.explain_excess("),
+    ("values wrap when written",
+     "np.round(np.clip(pixels, 0, 1) * 255)", "np.round(pixels * 255)"),
+    ("JPEG subsamples chroma", '"subsampling": "4:4:4"', '"subsampling": "4:2:0"'),
+    ("JPEG composites over black", "pixels[..., :3] * alpha + (1 - alpha)",
+     "pixels[..., :3] * alpha"),
+    ("size is the short edge", "1.0 if size is None else size / max(shape)",
+     "1.0 if size is None else size / min(shape)"),
+]  # fmt: skip
+
+MUTATIONS: list[Mutation] = [
+    *(Mutation("losses", *row, _LOSSES) for row in _LOSS_MUTATIONS),
+    *(Mutation("losses", *row[:3], (row[3],)) for row in _OTHER_LOSS_MUTATIONS),
+    *(Mutation("objective", *row[:3], (row[3],)) for row in _OBJECTIVE_MUTATIONS),
+    *(Mutation("optimizers", *row, _OPTIMIZE) for row in _OPTIMIZE_MUTATIONS),
+    *(Mutation("pyramid", *row, _PYRAMID) for row in _PYRAMID_MUTATIONS),
+    *(Mutation("color", *row, _COLOR) for row in _COLOR_MUTATIONS),
+    *(Mutation("AdaIN", *row, _ADAIN) for row in _ADAIN_MUTATIONS),
+    *(Mutation(*row) for row in _SINGLE_MUTATIONS),
+    *(Mutation("resume", *row, _LEDGER) for row in _RESUME_MUTATIONS),
+    *(Mutation("atomic writing", *row, _ATOMIC) for row in _ATOMIC_MUTATIONS),
+    *(Mutation("reader", *row, _READER) for row in _READER_MUTATIONS),
+]
+"""All mutations."""

@@ -1,0 +1,22 @@
+"""The mutation table fits the package: every text that it replaces occurs exactly once."""
+
+import pytest
+from mutation_table import MUTATIONS
+from mutations import ROOT, find_place
+
+# The reader's rows are for the reader that decodes in bands.
+NEW_READER = (ROOT / "jaxstyle" / "io" / "decode.py").exists()
+
+
+@pytest.mark.parametrize(
+    "mutation",
+    [m for m in MUTATIONS if NEW_READER or m.area != "reader"],
+    ids=lambda m: m.name,
+)
+def test_text_occurs_once(mutation):
+    assert find_place(ROOT, mutation) is not None
+
+
+def test_every_mutation_changes_something():
+    assert len({(m.old, m.new) for m in MUTATIONS}) == len(MUTATIONS)
+    assert all(m.old != m.new and m.tests for m in MUTATIONS)
