@@ -5,7 +5,6 @@ A target is a class with a `share` of the inputs. Its constructor makes base fil
 """
 
 import contextlib
-import inspect
 import io
 import json
 import re
@@ -343,9 +342,7 @@ class Checkpoint:
     def _open(self, folder: Path) -> Any:
         from jaxstyle.io.checkpoint import Checkpoints
 
-        options: dict[str, Any] = {"every": 60.0}
-        if "warn" in inspect.signature(Checkpoints).parameters:
-            options["warn"] = lambda text: None
+        options = {"every": 60.0, "warn": lambda text: None}
         return Checkpoints(folder, {"x": 1}, self._config, self._plan, **options)
 
     def _restore(self, folder: Path) -> None:

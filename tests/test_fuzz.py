@@ -14,7 +14,6 @@ FUZZ = Path(fuzz.__file__)
 # A few seconds each.
 INPUTS = {"pictures": 800, "weights": 100, "jobs": 500, "ledgers": 200, "checkpoints": 60,
           "commands": 300}  # fmt: skip
-OPEN = {"pictures", "weights", "jobs", "checkpoints", "commands"}
 
 
 def print_a_warning():
@@ -125,13 +124,8 @@ def test_an_input_depends_only_on_seed_target_and_index(tmp_path):
     assert digests == python(DIGEST, second)
 
 
-OPEN_MARK = pytest.mark.xfail(reason="has bad outcomes that are not mended yet")
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[OPEN_MARK] if n in OPEN else []) for n in TARGETS]
-)
+@pytest.mark.parametrize("name", TARGETS)
 def test_no_input_of_a_short_run_has_a_bad_outcome(name):
     command = [sys.executable, str(FUZZ), "--targets", name, "--inputs", str(INPUTS[name])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)

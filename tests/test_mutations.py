@@ -4,15 +4,8 @@ import pytest
 from mutation_table import MUTATIONS
 from mutations import ROOT, find_place
 
-# The reader's rows are for the reader that decodes in bands.
-NEW_READER = (ROOT / "jaxstyle" / "io" / "decode.py").exists()
 
-
-@pytest.mark.parametrize(
-    "mutation",
-    [m for m in MUTATIONS if NEW_READER or m.area != "reader"],
-    ids=lambda m: m.name,
-)
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.name)
 def test_text_occurs_once(mutation):
     assert find_place(ROOT, mutation) is not None
 

@@ -110,9 +110,7 @@ class Ledger:
     def outputs(self) -> set[str]:
         """Return the resolved paths of all outputs that the records name."""
         return {
-            os.path.realpath(self._folder / output)
-            for output in self.read()
-            if is_inside(output) and "\0" not in output
+            os.path.realpath(self._folder / output) for output in self.read() if is_inside(output)
         }
 
     def announce(self, outputs: Iterable[str]) -> None:
@@ -162,15 +160,21 @@ def _parse_lines(data: bytes) -> Iterator[Record]:
 
 
 def is_inside(output: str) -> bool:
-    """Return whether a path is relative and has no `..`, so that it stays in its folder.
+    """Return whether a file could have this path, and it stays in its folder.
+
+    It must be relative, without `..`, and of characters that a file system can store.
 
     Example:
       >>> from jaxstyle.batch.ledger import is_inside
       >>> is_inside("a/b.png"), is_inside("../b.png")
       (True, False)
     """
+    try:
+        is_storable = b"\0" not in os.fsencode(output)
+    except UnicodeEncodeError:
+        return False
     path = PurePosixPath(output.replace(os.sep, "/"))
-    return bool(path.name) and not path.is_absolute() and ".." not in path.parts
+    return is_storable and bool(path.name) and not path.is_absolute() and ".." not in path.parts
 
 
 def _is_complete(record: Record) -> bool:

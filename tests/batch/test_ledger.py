@@ -57,3 +57,10 @@ def test_records_are_fsynced(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", observe)
     Ledger(tmp_path, Shard()).append({"output": "a.png"})
     assert synced == [b'{"output": "a.png"}\n']
+
+
+@pytest.mark.parametrize("output", ["a\ud800.png", "a\0.png", "/a.png", "../a.png", ""])
+def test_records_of_outputs_that_no_file_can_have_are_ignored(tmp_path, output):
+    ledger = Ledger(tmp_path, Shard())
+    ledger.append({"output": "b.png", "status": "done"}, {"output": output, "status": "done"})
+    assert ledger.outputs() == {os.path.realpath(tmp_path / "b.png")}

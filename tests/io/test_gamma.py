@@ -8,8 +8,6 @@ from PIL import Image, PngImagePlugin
 
 from jaxstyle import read_image
 
-pytest.importorskip("jaxstyle.io.decode", reason="the former reader ignores gAMA")
-
 
 @pytest.mark.parametrize(
     ("exponent", "expected"),
