@@ -197,7 +197,9 @@ def test_float64_stays_float64(images):
     with jax.enable_x64():
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), load_weights())
         content, style = (jnp.asarray(image, jnp.float64) for image in images)
-        config = replace(ALL_LOSSES, dtype="float64")
+        # With fewer positions than channels, singular values of 0 limit finite differences.
+        layers = tuple(f"{name}:relu1_1" for name in STYLE_LOSSES)
+        config = replace(CONFIG, style_layers=layers, dtype="float64")
         targets = make_targets(params, content, [style, content], config)
         assert {x.dtype for x in jax.tree.leaves(targets)} == {jnp.dtype("float64")}
         loss = lambda x: total_loss(params, x, targets, config.weights)[0]
@@ -205,14 +207,14 @@ def test_float64_stays_float64(images):
         value, grad = jax.value_and_grad(loss)(image)
         assert value.dtype == grad.dtype == jnp.float64
         direction = jnp.asarray(np.random.default_rng(1).normal(size=image.shape))
-        after, before = (loss(image + step * direction) for step in (1e-7, -1e-7))
-        np.testing.assert_allclose(jnp.vdot(grad, direction), (after - before) / 2e-7, rtol=1e-3)
+        after, before = (loss(image + step * direction) for step in (1e-6, -1e-6))
+        np.testing.assert_allclose(jnp.vdot(grad, direction), (after - before) / 2e-6, rtol=1e-3)
         result = stylize(params, content, style, replace(RUN, dtype="float64"))
         assert result.image.dtype == result.trace.loss.dtype == jnp.float64
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("init", ["content", "noise", "statistics", "gray"])
+@pytest.mark.parametrize("init", ["content", "statistics"])
 def test_float32_stays_float32_with_float64_enabled(params, images, init):
     config = replace(RUN, init=init, optimizer="adam", average=0.5, min_size=16, laplacian_weight=1)
     expected = stylize(params, images[0], images[1], config)
@@ -225,17 +227,16 @@ def test_float32_stays_float32_with_float64_enabled(params, images, init):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("color", ["style", "luminance", "match"])
-@pytest.mark.parametrize("kind", ["black", "white", "checkerboard", "random"])
-def test_gradient_of_a_run_is_finite_for_content_and_style(params, images, kind, color):
-    parity = np.indices((16, 24)).sum(axis=0)[..., None] % 2
-    value = {"black": 0, "white": 1, "checkerboard": parity, "random": images[1]}[kind]
-    style = jnp.broadcast_to(jnp.asarray(value, jnp.float32), (16, 24, 3))
+@pytest.mark.parametrize("color", ["luminance", "match"])
+def test_gradient_of_a_run_is_finite_for_content_and_style(params, images, color):
     config = replace(RUN, style_layers=("relu1_1", "relu3_1"), color=color, init="statistics")
 
     def brightness(content, style):
         return stylize(params, content, style, config).image.mean()
 
-    for pair in ((images[0], style), (style, images[0])):
-        grads = jax.jit(jax.grad(brightness, argnums=(0, 1)))(*pair)
-        assert all(jnp.isfinite(grad).all() for grad in grads)
+    grad = jax.jit(jax.grad(brightness, argnums=(0, 1)))
+    checkerboard = np.indices((16, 24)).sum(axis=0)[..., None] % 2
+    for value in (0, 1, checkerboard, images[1]):
+        style = jnp.broadcast_to(jnp.asarray(value, jnp.float32), (16, 24, 3))
+        for pair in ((images[0], style), (style, images[0])):
+            assert all(jnp.isfinite(leaf).all() for leaf in grad(*pair))

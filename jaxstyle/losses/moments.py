@@ -195,8 +195,9 @@ def _scales(dtype: Any) -> list[float]:
     It raises the smallest root as far as possible without raising any root above 1. Roots below
     √ε, relative to the root of the matrix's norm, are rounding errors; they are damped.
     """
-    root, scales = math.sqrt(jnp.finfo(dtype).eps), []
-    while root < 0.9999:
+    error = math.sqrt(jnp.finfo(dtype).eps)
+    root, scales = error, []
+    while root < 1 - error:
         scale = math.sqrt(3 / (1 + root + root**2))
         root = scale * root * (1.5 - 0.5 * (scale * root) ** 2)
         scales.append(scale)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import IMAGES
 
 from jaxstyle.losses import gaussian, gram_matrix, moments, wasserstein_loss
 from jaxstyle.losses.moments import root_trace
@@ -117,3 +118,25 @@ def test_root_trace_is_the_sum_of_singular_values(random):
 
 def test_moments_of_half_precision_features_are_float32(random):
     assert moments(features(random).astype(jnp.bfloat16)).mean.dtype == jnp.float32
+
+
+@pytest.mark.slow
+def test_loss_of_real_features_is_accurate_in_value_and_gradient(params):
+    from jaxstyle import features as extract
+    from jaxstyle import read_image
+
+    pictures = (read_image(IMAGES / name, 128) for name in ("coffee.jpg", "cafe_terrace.jpg"))
+    # Half of the singular values are below a thousandth of the largest.
+    x, y = (extract(params, image, ("relu1_1",))["relu1_1"] for image in pictures)
+    value, grad = jax.value_and_grad(loss)(x, y)
+    np.testing.assert_allclose(value, oracle(x, y), rtol=1e-3)
+    # d |X R|_* = U Vᵀ R, from the singular values U S Vᵀ of X R.
+    flat, style = (np.asarray(a, np.float64).reshape(-1, a.shape[-1]) for a in (x, y))
+    centered = (flat - flat.mean(0)) / np.sqrt(len(flat))
+    style_root = root(np.cov(style.T, bias=True))
+    u, _, v = np.linalg.svd(centered @ style_root, full_matrices=False)
+    spread = 2 * (centered - u @ v @ style_root)
+    expected = (spread - spread.mean(0)) / np.sqrt(len(flat))
+    expected += 2 * (flat.mean(0) - style.mean(0)) / len(flat)
+    error = np.asarray(grad).reshape(flat.shape) - expected / flat.shape[1]
+    assert np.linalg.norm(error) < 0.025 * np.linalg.norm(expected / flat.shape[1])
