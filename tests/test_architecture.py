@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import pkgutil
 import re
 import subprocess
 import sys
@@ -113,6 +114,9 @@ def test_type_checkers_see_the_names_that_are_there():
     }
     assert seen == jaxstyle._HOMES
     assert set(dir(jaxstyle)) >= set(seen)
+    modules = {name for _, name, _ in pkgutil.iter_modules(jaxstyle.__path__)}
+    assert modules - {"cli"} == set(jaxstyle._SUBMODULES)
+    assert all(inspect.ismodule(getattr(jaxstyle, name)) for name in jaxstyle._SUBMODULES)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         jaxstyle.nonsense  # noqa: B018
 

@@ -43,8 +43,25 @@ OPTIMIZERS = {
     "adam": lambda: make_optimizer("adam", 0.05),
     "lbfgs": lambda: make_optimizer("lbfgs", 1.0),
     "lbfgs with line search": lambda: make_optimizer("lbfgs", 1.0, line_search=True),
-    "any of optax": lambda: optax.with_extra_args_support(optax.sgd(0.1)),
+    "any of optax": lambda: optax.sgd(0.1),
 }
+OPTAX = {
+    "adamw": optax.adamw(0.02),
+    "lion": optax.lion(0.02),
+    "clipped": optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.02)),
+    "prodigy": optax.contrib.prodigy(0.1),
+    "scheduled": optax.sgd(optax.cosine_decay_schedule(0.1, 100)),
+    "nadam": optax.nadam(0.02),
+    "lbfgs": optax.lbfgs(),
+}
+
+
+@pytest.mark.parametrize("name", OPTAX)
+def test_optimizers_of_optax_are_used_as_they_are(name):
+    state, trace = run(bowl, OPTAX[name], init(START, OPTAX[name]), 100)
+    assert trace.finite.all()
+    assert trace.loss[-1] < 0.05 * trace.loss[0]
+    assert state.image.dtype == START.dtype
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -1,6 +1,5 @@
 """The pure functions under JAX's transformations: the table in `jaxstyle/README.md`, by cell."""
 
-import inspect
 import os
 import subprocess
 import sys
@@ -9,16 +8,23 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from conftest import assert_same_picture
 from jax import export
 
+import jaxstyle
 from jaxstyle import (
     StyleConfig,
+    color,
     features,
     load_weights,
+    losses,
     make_targets,
+    metrics,
+    optimize,
+    pyramid,
     stylize,
     stylize_batch,
     total_loss,
@@ -34,6 +40,14 @@ CONFIG = StyleConfig(
 ALL_LOSSES = replace(CONFIG, style_layers=tuple(f"{name}:relu2_1" for name in STYLE_LOSSES))
 RUN = StyleConfig(size=24, steps=(2,), min_size=24, content_layers=("relu2_1",))
 RUN = replace(RUN, style_layers=("relu1_1", "relu2_1"))
+
+
+@pytest.fixture
+def unchecked():
+    """Turn off the tests' own check of shapes and dtypes."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="module")
@@ -180,16 +194,14 @@ def test_forward_mode_is_an_error_that_names_reverse_mode(params, images):
     assert any("reverse mode" in note for note in info.value.__notes__)
 
 
-def test_a_batch_without_vmap_is_an_error_that_names_it(params, images):
-    # Without the tests' own check of shapes.
-    total, make = inspect.unwrap(total_loss), inspect.unwrap(make_targets)
+def test_a_batch_without_vmap_is_an_error_that_names_it(params, images, unchecked):
     targets = make_targets(params, images[0], [images[1]], CONFIG)
     with pytest.raises(ValueError, match=r"`image` has shape \(2, 16, 24, 3\).*`jax.vmap`"):
-        total(params, images, targets, CONFIG.weights)
+        total_loss(params, images, targets, CONFIG.weights)
     with pytest.raises(ValueError, match=r"`content` has shape .*`jax.vmap`"):
-        make(params, images, [images[0]], CONFIG)
+        make_targets(params, images, [images[0]], CONFIG)
     with pytest.raises(ValueError, match=r"`styles` has shape .*`jax.vmap`"):
-        make(params, images[0], [images], CONFIG)
+        make_targets(params, images[0], [images], CONFIG)
 
 
 @pytest.mark.slow
@@ -240,3 +252,35 @@ def test_gradient_of_a_run_is_finite_for_content_and_style(params, images, color
         style = jnp.broadcast_to(jnp.asarray(value, jnp.float32), (16, 24, 3))
         for pair in ((images[0], style), (style, images[0])):
             assert all(jnp.isfinite(leaf).all() for leaf in grad(*pair))
+
+
+PIXELS = np.zeros((16, 16, 3), np.uint8)
+INTEGER_CALLS = {
+    "features": lambda params: features(params, PIXELS, ("relu1_1",)),
+    "make_targets": lambda params: make_targets(params, PIXELS, [PIXELS], CONFIG),
+    "stylize": lambda params: stylize(params, PIXELS, PIXELS, RUN),
+    "preview": lambda params: jaxstyle.preview(params, PIXELS, PIXELS, RUN),
+    "texture": lambda params: jaxstyle.synthesize_texture(params, PIXELS, RUN),
+    "normalize_weights": lambda params: jaxstyle.normalize_weights(params, [PIXELS]),
+    "gram_loss": lambda _: jaxstyle.gram_loss(PIXELS[0], PIXELS[0]),
+    "content_loss": lambda _: jaxstyle.content_loss(PIXELS, PIXELS),
+    "match_color": lambda _: color.match_color(PIXELS, PIXELS),
+    "match_luminance": lambda _: color.match_luminance(PIXELS, PIXELS),
+    "with_chroma": lambda _: color.with_chroma(PIXELS, PIXELS),
+    "laplacian_loss": lambda _: losses.color_windows(PIXELS),
+    "add_noise": lambda _: pyramid.add_noise(jax.random.key(0), PIXELS, 0.1),
+    "init": lambda _: optimize.init(PIXELS, optimize.make_optimizer("adam", 0.1)),
+    "grain": lambda _: metrics.grain(PIXELS, PIXELS),
+    "border": lambda _: metrics.border(PIXELS),
+    "color_distance": lambda _: metrics.color_distance(PIXELS, PIXELS),
+}
+for name in ("gram_matrix", "total_variation", "moments", "self_similarity", "points"):
+    INTEGER_CALLS[name] = lambda _, name=name: getattr(losses, name)(PIXELS)
+for name in ("channel_quantiles", "sliced_quantiles"):
+    INTEGER_CALLS[name] = lambda _, name=name: getattr(losses, name)(PIXELS)
+
+
+@pytest.mark.parametrize("name", INTEGER_CALLS)
+def test_integers_are_refused(params, unchecked, name):
+    with pytest.raises(TypeError, match=r"is uint8; it must be floating point"):
+        INTEGER_CALLS[name](params)

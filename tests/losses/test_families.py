@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxstyle import StyleConfig, make_targets, total_loss
+from jaxstyle import features as extract_features
 from jaxstyle.losses import (
     channel_quantiles,
     color_windows,
@@ -16,6 +18,7 @@ from jaxstyle.losses import (
     moments,
     nearest_loss,
     points,
+    register_style_loss,
     self_similarity,
     self_similarity_loss,
     sliced_loss,
@@ -215,6 +218,35 @@ def test_gradient_agrees_with_finite_differences(random, name):
         slope = jnp.vdot(jax.grad(loss)(jnp.asarray(x)), direction)
         after, before = (loss(jnp.asarray(x + step * direction)) for step in (1e-6, -1e-6))
         np.testing.assert_allclose(slope, (after - before) / 2e-6, rtol=1e-4)
+
+
+def test_a_registered_loss_is_used_by_its_name(random, params):
+    x, y = jnp.asarray(random.uniform(size=(2, 8, 8, 3)), jnp.float32)
+
+    def mean_loss(features, target, mask):
+        return jnp.square(moments(features, mask).mean - target.mean).mean(axis=-1)
+
+    family = style_family("mean_std")._replace(loss=mean_loss)
+    register_style_loss("only_means", family)
+    register_style_loss("only_means", family)  # The same once more is no error.
+    config = StyleConfig(content_layers=(), style_layers="relu1_1", style_loss="only_means")
+    targets = make_targets(params, x, [y], config)
+    terms = total_loss(params, x, targets, config.weights)[1]
+    maps = [
+        extract_features(params, image, ("relu1_1",), padding="edge")["relu1_1"] for image in (x, y)
+    ]
+    difference = maps[0].mean((0, 1)) - maps[1].mean((0, 1))
+    expected = config.style_weight * jnp.square(difference).mean()
+    np.testing.assert_allclose(terms["style/relu1_1"], expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("gram", "already a style loss"), ("a:b", "must be a word"), ("", "must be a word")],
+)
+def test_names_of_registered_losses_are_checked(name, message):
+    with pytest.raises(ValueError, match=message):
+        register_style_loss(name, style_family("gram"))
 
 
 CHECKERBOARD = jnp.indices((4, 4)).sum(axis=0) % 2
