@@ -88,8 +88,7 @@ def one_line(message: object) -> str:
 def printable(text: object, length: int | None = None) -> str:
     r"""Return a text with escape sequences for characters that a terminal would act on.
 
-    Names of files may contain control characters, and bytes that are not UTF-8. Line breaks
-    are kept.
+    Names of files may contain control characters, line breaks, and bytes that are not UTF-8.
 
     Args:
       text: text, e.g. from a file.
@@ -102,9 +101,12 @@ def printable(text: object, length: int | None = None) -> str:
     shown = str(text)
     if length is not None and len(shown) > length:
         shown = f"{shown[:length]}..."
-    return "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in shown
-    )
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
+
+def printable_lines(text: str) -> str:
+    """Return `printable` of each line of a text."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

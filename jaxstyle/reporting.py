@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from jaxstyle.errors import WriteError, printable
+from jaxstyle.errors import WriteError, printable_lines
 from jaxstyle.options import LogFormat
 
 logger = logging.getLogger("jaxstyle")
@@ -96,7 +96,7 @@ class LineReporter(Reporter):
 
     def note(self, text: str) -> None:
         # One call per line: images finish in several threads.
-        print(f"{printable(text)}\n", end="", file=sys.stderr, flush=True)
+        print(f"{printable_lines(text)}\n", end="", file=sys.stderr, flush=True)
 
     def result(self, text: str, **fields: Any) -> None:
         self.note(text)
@@ -128,7 +128,7 @@ class BarReporter(LineReporter):
 
     def note(self, text: str) -> None:
         self._bar.console.print(
-            printable(text), markup=False, emoji=False, highlight=False, soft_wrap=True
+            printable_lines(text), markup=False, emoji=False, highlight=False, soft_wrap=True
         )
 
     def row(self, text: str, **fields: Any) -> None:
@@ -239,7 +239,7 @@ def print_product(text: str, end: str = "\n") -> None:
       WriteError: it cannot be written for another reason.
     """
     try:
-        print(printable(text), end=end, flush=True)
+        print(printable_lines(text), end=end, flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -63,9 +63,6 @@ class _Thumbnails:
                 image = images.read_thumbnail(path, _THUMBNAIL_SIZE)
             except (JaxstyleError, OSError, MemoryError):
                 image = None
-            # A very thin image has no pixel left at this size.
-            if image is not None and not min(image.size):
-                image = None
             self._images[path] = len(self._images), image
         return self._images[path]
 

@@ -311,9 +311,9 @@ def weights_verify(args: argparse.Namespace) -> int:
 def weights_convert(args: argparse.Namespace) -> int:
     """`jaxstyle weights convert SOURCE OUT`."""
     check_file(args.source)
-    if os.path.realpath(args.source) == os.path.realpath(args.output):
-        raise ValueError(f"{args.output} is also the source file; give the output another name.")
     check_output(args.output)
+    if args.output.exists() and args.output.samefile(args.source):
+        raise ValueError(f"{args.output} is also the source file; give the output another name.")
     params = from_keras(args.source)
     normalization = "none"
     if args.normalize:

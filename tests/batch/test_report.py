@@ -15,10 +15,12 @@ def test_curve_contains_the_first_and_the_last_step(count):
     assert len(set(steps)) == len(steps) <= 64
 
 
-def test_thin_image_costs_only_its_own_thumbnail(tmp_path):
+def test_broken_image_costs_only_its_own_thumbnail(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"broken")
     Image.new("RGB", (16, 20_000)).save(tmp_path / "thin.png")
     Image.new("RGB", (16, 16)).save(tmp_path / "good.png")
     thumbnails = _Thumbnails()
-    assert "no image" in thumbnails.tag(tmp_path / "thin.png")
+    assert "no image" in thumbnails.tag(tmp_path / "broken.png")
+    assert "no image" not in thumbnails.tag(tmp_path / "thin.png")
     assert "no image" not in thumbnails.tag(tmp_path / "good.png")
-    assert len(list(thumbnails.style_sheet())) == 1
+    assert len(list(thumbnails.style_sheet())) == 2

@@ -363,14 +363,14 @@ def test_job_fails_if_a_single_image_is_out_of_memory(folders, monkeypatch):
 
 
 def test_a_job_fails_alone_if_its_files_exceed_the_memory(folders, monkeypatch, capsys):
-    read_image = images.read_image
+    read_image = images.read_image_as
 
     def read(path, *args, **kwargs):
         if path.name.startswith("p"):
             raise MemoryError
         return read_image(path, *args, **kwargs)
 
-    monkeypatch.setattr(images, "read_image", read)
+    monkeypatch.setattr(images, "read_image_as", read)
     assert main(argv(folders)) == 7
     assert {r["error"] for r in records(folders).values()} == {
         "out of memory while its files were read; use smaller images"
