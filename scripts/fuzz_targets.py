@@ -358,7 +358,7 @@ class Checkpoint:
 
 def _without_random_name(path: Path) -> tuple[str, int]:
     """Return what a file is called in every checkpoint, and its size."""
-    return re.sub(r"[0-9a-f]{16,}", "#", str(path)), path.stat().st_size
+    return re.sub(r"[0-9a-f]{16,}", "#", str(path)), path.lstat().st_size
 
 
 class Commands:
