@@ -70,7 +70,7 @@ class LossSpec:
     padding: Padding
     dtype: DType
     content_norm: ContentNorm
-    style_loss: StyleLoss
+    style_loss: str
     gram_norm: GramNorm
     tv_form: TVForm
     laplacian: bool

@@ -49,7 +49,6 @@ OPTAX = {
     "adamw": optax.adamw(0.02),
     "lion": optax.lion(0.02),
     "clipped": optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.02)),
-    "prodigy": optax.contrib.prodigy(0.1),
     "scheduled": optax.sgd(optax.cosine_decay_schedule(0.1, 100)),
     "nadam": optax.nadam(0.02),
     "lbfgs": optax.lbfgs(),
