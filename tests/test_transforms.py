@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,7 @@ from jaxstyle import (
     stylize_batch,
     total_loss,
 )
-from jaxstyle.options import STYLE_LOSSES
+from jaxstyle.options import StyleLoss
 
 CONFIG = StyleConfig(
     content_layers=("relu2_1", "self_similarity:relu2_1"),
@@ -37,7 +38,7 @@ CONFIG = StyleConfig(
     laplacian_weight=1.0,
 )
 # The loss of every style, on one layer each.
-ALL_LOSSES = replace(CONFIG, style_layers=tuple(f"{name}:relu2_1" for name in STYLE_LOSSES))
+ALL_LOSSES = replace(CONFIG, style_layers=tuple(f"{name}:relu2_1" for name in get_args(StyleLoss)))
 RUN = StyleConfig(size=24, steps=(2,), min_size=24, content_layers=("relu2_1",))
 RUN = replace(RUN, style_layers=("relu1_1", "relu2_1"))
 
@@ -112,16 +113,17 @@ def test_compiled_loss_transfers_nothing_from_the_host(loss, images, expected):
 TWO_DEVICES = """
 from dataclasses import replace
 from functools import partial
+from typing import get_args
 
 import jax, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
 from jaxstyle import StyleConfig, load_weights, make_targets, stylize, stylize_batch, total_loss
-from jaxstyle.options import STYLE_LOSSES
+from jaxstyle.options import StyleLoss
 
 config = StyleConfig(
     content_layers=("relu2_1", "self_similarity:relu2_1"),
-    style_layers=tuple(f"{name}:relu2_1" for name in STYLE_LOSSES),
+    style_layers=tuple(f"{name}:relu2_1" for name in get_args(StyleLoss)),
     laplacian_weight=1.0,
 )
 params = load_weights()
@@ -210,7 +212,7 @@ def test_float64_stays_float64(images):
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), load_weights())
         content, style = (jnp.asarray(image, jnp.float64) for image in images)
         # With fewer positions than channels, singular values of 0 limit finite differences.
-        layers = tuple(f"{name}:relu1_1" for name in STYLE_LOSSES)
+        layers = tuple(f"{name}:relu1_1" for name in get_args(StyleLoss))
         config = replace(CONFIG, style_layers=layers, dtype="float64")
         targets = make_targets(params, content, [style, content], config)
         assert {x.dtype for x in jax.tree.leaves(targets)} == {jnp.dtype("float64")}

@@ -73,7 +73,14 @@ def read_image(
         scale = 1.0 if size is None else size / max(shape)
         if scale > 1 and not enlarge:
             scale = 1.0
-        return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+        height, width = (max(1, round(side * scale)) for side in shape)
+        if min(height, width) < MIN_SIDE:
+            raise ImageReadError(
+                f"{path} is {shape[1]}x{shape[0]} and becomes {width}x{height} at a long edge of "
+                f"{size}; both sides must be at least {MIN_SIDE} pixels. Raise the size or crop "
+                "the image."
+            )
+        return height, width
 
     return read_image_as(path, target, alpha=alpha)
 
@@ -119,15 +126,7 @@ def read_image_as(
       ImageReadError: as for `read_image`, or `target` raises it.
     """
     with decode.open_source(Path(path)) as source:
-        height, width = source.shape
-        shape = target((height, width))
-        if min(shape) < MIN_SIDE:
-            raise ImageReadError(
-                f"{path} is {width}x{height} and becomes {shape[1]}x{shape[0]} at a long edge of "
-                f"{max(shape)}; both sides must be at least {MIN_SIDE} pixels. Raise the size or "
-                "crop the image."
-            )
-        pixels = decode.decode(source, shape)
+        pixels = decode.decode(source, target(source.shape))
     return pixels if alpha and pixels.shape[-1] == 4 else pixels[..., :3]
 
 

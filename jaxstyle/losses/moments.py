@@ -192,11 +192,13 @@ root_trace.defvjp(_root_trace, lambda inverse_root, g: (0.5 * g[..., None, None]
 def _scales(dtype: Any) -> list[float]:
     """Compute the scale of each Newton-Schulz step.
 
-    It raises the smallest root as far as possible without raising any root above 1. Roots below
-    √ε, relative to the root of the matrix's norm, are rounding errors; they are damped.
+    It raises the smallest root as far as possible without raising any root above 1. Smaller
+    roots, relative to the root of the matrix's norm, are damped: those below √ε are rounding
+    errors, and in float32 a margin keeps their noise out of the gradient.
     """
-    error = math.sqrt(jnp.finfo(dtype).eps)
-    root, scales = error, []
+    is_double = jnp.finfo(dtype).bits == 64
+    root, error = (1e-8, 1e-8) if is_double else (1e-3, 1e-5)
+    scales = []
     while root < 1 - error:
         scale = math.sqrt(3 / (1 + root + root**2))
         root = scale * root * (1.5 - 0.5 * (scale * root) ** 2)
