@@ -28,7 +28,7 @@ def enable_compilation_cache() -> None:
     A second run of the same size then starts sooner. `JAX_COMPILATION_CACHE_DIR` changes the
     folder, `JAX_ENABLE_COMPILATION_CACHE=false` turns the cache off. Settings that JAX already
     has are kept. Damaged entries are replaced; without a usable folder there is no cache, and
-    runs start later.
+    each run compiles again.
     """
     # JAX compiles what it cannot read, so these do not concern the user.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
@@ -124,7 +124,10 @@ def on_signals(interrupt: Callable[[], None]) -> Iterator[None]:
 
     if threading.current_thread() is threading.main_thread():
         for number in _INTERRUPTS:
-            if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
+            handler = signal.getsignal(number)
+            # A handler that was not installed from Python cannot be restored.
+            keep = handler is None or (number != signal.SIGINT and handler == signal.SIG_IGN)
+            if not keep:
                 previous[number] = signal.signal(number, handle)
     try:
         yield

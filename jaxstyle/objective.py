@@ -140,7 +140,8 @@ def blend_weights(config: StyleConfig, styles: int) -> Float[Array, " styles"]:
     total = sum(blend)
     if blend and not is_traced(total) and total == 0:
         raise ValueError("`blend` is 0 for every style; give at least one a weight above 0.")
-    return jnp.asarray(blend, jnp.float32) / (total if blend else 1)
+    dtype = np.promote_types(config.spec.dtype, np.float32)
+    return jnp.asarray(blend, dtype) / jnp.asarray(total if blend else 1, dtype)
 
 
 def check_masks(masks: AnyArray | None, styles: int) -> None:
@@ -304,7 +305,7 @@ def total_loss(
         return deferred_grad(partial(_layer_losses, spec), x, layer_targets[layer])
 
     losses = _extract_features(params, image, tuple(layer_targets), spec, tap=tap)
-    dtype = np.promote_types(np.promote_types(image.dtype, np.float32), spec.dtype)
+    dtype = loss_dtype(image.dtype, spec)
 
     def weigh(weight: Any, loss: Array) -> Array:
         return jnp.asarray(weight, dtype) * loss.astype(dtype)
@@ -323,6 +324,22 @@ def total_loss(
     if targets.windows is not None:
         terms["laplacian"] = weigh(weights.laplacian, laplacian_loss(image, targets.windows))
     return sum(terms.values(), start=jnp.zeros((), dtype)), terms
+
+
+def loss_dtype(image_dtype: Any, spec: LossSpec) -> np.dtype:
+    """Return the dtype of the loss and its terms: float32, or float64 if anything is.
+
+    Args:
+      image_dtype: dtype of the optimized image.
+      spec: options of the loss.
+
+    Example:
+      >>> import jaxstyle
+      >>> from jaxstyle.objective import loss_dtype
+      >>> loss_dtype("float32", jaxstyle.StyleConfig(dtype="bfloat16").spec)
+      dtype('float32')
+    """
+    return np.promote_types(np.promote_types(image_dtype, np.float32), spec.dtype)
 
 
 def _check_image(name: str, image: AnyArray) -> None:

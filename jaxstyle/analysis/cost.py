@@ -139,17 +139,21 @@ def available_bytes() -> int:
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limits = _read_bytes("/proc/meminfo", "MemAvailable:"), _read_bytes("/sys/fs/cgroup/memory.max")
-    return min([free, *(limit for limit in limits if limit is not None)])
+    return min(total_bytes(), _read_bytes("/proc/meminfo", "MemAvailable:") or sys.maxsize)
 
 
 def total_bytes() -> int:
-    """Return the memory of the first device, in bytes; of the machine if it has no own."""
+    """Return the memory of the first device, in bytes; of the machine if the device shares it.
+
+    It is `sys.maxsize` where the system does not tell.
+    """
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"]
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):
+        return sys.maxsize  # Windows
     return min(total, _read_bytes("/sys/fs/cgroup/memory.max") or total)
 
 
@@ -175,7 +179,7 @@ def least_bytes(shape: tuple[int, int], config: StyleConfig) -> int:
     deepest = max((LAYERS.index(name) for name in layers), default=-1)
     convolutions = (int(n[4]) - 1 for n in LAYERS[: deepest + 1] if n.startswith("conv"))
     values = sum(math.prod(shape) * BLOCKS[block][0] // 4**block for block in convolutions)
-    return values * (2 if config.dtype == "bfloat16" else 4)
+    return values * jnp.dtype(config.dtype).itemsize
 
 
 def check_memory(shape: tuple[int, int], config: StyleConfig) -> str:

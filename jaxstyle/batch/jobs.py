@@ -27,8 +27,9 @@ _FILES = ("content", "style", "mask", "output")
 _COLUMNS = (*_FILES, "preset", *_FIELDS)
 # Largest job file, in bytes and in jobs.
 _MAX_BYTES, _MAX_JOBS = 2**24, 100_000
-# The TOML parser takes quadratic time for keys with many parts.
+# The TOML parser takes quadratic time for keys with many parts; dots in text do not count.
 _MAX_DOTS = 100
+_TOML_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'')
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def find_skipped(source: str) -> list[Path]:
     path = Path(source)
     if path.is_dir():
         files = list(path.iterdir())
-    elif path.suffix in ("", ".*"):
+    elif path.suffix in ("", ".*") and not os.path.lexists(path):
         files = _match(source)
     else:
         return []
@@ -301,7 +302,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _toml_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(text.split("\n"), start=1):
-        if line.count(".") > _MAX_DOTS:
+        if _TOML_TEXT.sub("", line).count(".") > _MAX_DOTS:
             raise ValueError(f"{path}, line {number}: it has more than {_MAX_DOTS} dots; split it.")
     try:
         table = tomllib.loads(text)

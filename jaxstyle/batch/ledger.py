@@ -14,12 +14,13 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from jaxstyle.batch.jobs import Job
+from jaxstyle.batch.names import is_inside
 from jaxstyle.errors import WriteError
 from jaxstyle.io.atomic import file_sha256
 from jaxstyle.io.provenance import FileId, InputIds
@@ -157,24 +158,6 @@ def _parse_lines(data: bytes) -> Iterator[Record]:
             record = json.loads(line)
             if isinstance(record, dict) and isinstance(record.get("output"), str):
                 yield record
-
-
-def is_inside(output: str) -> bool:
-    """Return whether a file could have this path, and it stays in its folder.
-
-    It must be relative, without `..`, and of characters that a file system can store.
-
-    Example:
-      >>> from jaxstyle.batch.ledger import is_inside
-      >>> is_inside("a/b.png"), is_inside("../b.png")
-      (True, False)
-    """
-    try:
-        is_storable = b"\0" not in os.fsencode(output)
-    except UnicodeEncodeError:
-        return False
-    path = PurePosixPath(output.replace(os.sep, "/"))
-    return is_storable and bool(path.name) and not path.is_absolute() and ".." not in path.parts
 
 
 def _is_complete(record: Record) -> bool:

@@ -103,6 +103,24 @@ def subfolder(path: Path, root: Path | None) -> str:
     ).as_posix()
 
 
+def is_inside(name: str) -> bool:
+    """Return whether a file could have this path, and it stays in its folder.
+
+    It must be relative, without drive and `..`, and of characters that a file system can store.
+
+    Example:
+      >>> from jaxstyle.batch.names import is_inside
+      >>> is_inside("a/b.png"), is_inside("../b.png")
+      (True, False)
+    """
+    try:
+        is_storable = b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    path = Path(name)
+    return is_storable and bool(path.name) and not path.anchor and ".." not in path.parts
+
+
 def check_output_name(name: str) -> str:
     """Return an output path with `/` as separator.
 
@@ -115,7 +133,7 @@ def check_output_name(name: str) -> str:
       'a/b.png'
     """
     path = PurePosixPath(name.replace(os.sep, "/"))
-    if path.is_absolute() or ".." in path.parts or not path.name or "\0" in name:
+    if not is_inside(name):
         raise ValueError(
             f"output {name!r} is not a file inside the output folder; use a relative path without "
             "'..'."

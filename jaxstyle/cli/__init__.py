@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from jaxstyle.cli.process import address_space, check_address_space, discard_stdout
+from jaxstyle.cli.process import address_space, check_address_space
 from jaxstyle.errors import ExitCode, JaxstyleError, is_out_of_memory, one_line
 
 
@@ -37,8 +37,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted.", ExitCode.INTERRUPTED)
     except BrokenPipeError:
-        # Python would flush stdout once more at exit, and fail again.
-        discard_stdout()
         return int(ExitCode.CANNOT_WRITE)
     except Exception as error:
         if os.environ.get("JAXSTYLE_DEBUG"):

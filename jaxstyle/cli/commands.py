@@ -40,7 +40,7 @@ from jaxstyle.io.atomic import check_name, check_output, file_sha256, name_limit
 from jaxstyle.io.hdf5 import check_file
 from jaxstyle.io.inputs import STDIN, copy_stdin, read_mask, read_start, read_style
 from jaxstyle.io.keras import from_keras
-from jaxstyle.io.pillow import pixel_limit
+from jaxstyle.io.pillow import pixel_limit, quiet
 from jaxstyle.io.provenance import metadata
 from jaxstyle.options import Init
 from jaxstyle.presets import PRESETS
@@ -58,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         if "max_pixels" in args:
             stack.enter_context(pixel_limit(args.max_pixels))
+            # Other threads may read images.
+            stack.enter_context(quiet())
         if getattr(args, "content", None) == STDIN:
             args.content = stack.enter_context(copy_stdin())
         return globals()[args.command](args)
@@ -264,7 +266,7 @@ def batch(args: argparse.Namespace) -> int:
         results = Ledger(options.output, Shard()).outputs()
         contents = find_images(args.contents, results=results)
         styles = find_images(args.styles, results=results)
-        skipped = [path for name in (args.contents, args.styles) for path in find_skipped(name)]
+        skipped = sorted({*find_skipped(args.contents), *find_skipped(args.styles)})
         jobs = pair_jobs(
             contents,
             styles,

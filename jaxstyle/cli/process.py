@@ -57,8 +57,12 @@ def open_streams() -> None:
     if sys.stdout is None:
         sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)))
     elif isinstance(sys.stdout, io.TextIOWrapper):
-        # A file name may have characters that the terminal has not.
+        # A file name may have characters that the terminal's encoding lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
+    if os.name == "nt" and isinstance(sys.stderr, io.TextIOWrapper):
+        # Writing to its descriptor would bypass the encoding of the console.
+        sys.stderr.reconfigure(errors="backslashreplace")
+        return
     encoding = "utf-8" if sys.stderr is None else sys.stderr.encoding
     raw = _Talk(2, "w", closefd=False)
     sys.stderr = io.TextIOWrapper(
@@ -67,7 +71,7 @@ def open_streams() -> None:
 
 
 class _Talk(io.FileIO):
-    """A stream whose text may be lost: a full disk or a closed pipe is not an error."""
+    """A stream that ignores write errors, such as a full disk or a closed pipe."""
 
     def write(self, data: Any) -> int:
         try:
@@ -110,14 +114,17 @@ def end_on_signals() -> None:
     """End the process at once on SIGINT, SIGTERM or SIGHUP, unless another handler is installed.
 
     Python runs handlers between two instructions of the main thread, which may be compiling for
-    minutes. So a thread watches for signals too. SIGHUP stays ignored under `nohup`.
+    minutes. So a thread watches for signals too, except on Windows. SIGHUP stays ignored under
+    `nohup`.
     """
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for number in _SIGNALS:
         if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _end)
+    if os.name == "nt":
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reader,), daemon=True).start()
 
 

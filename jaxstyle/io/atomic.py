@@ -151,7 +151,7 @@ def _partial_prefix(path: Path) -> str:
 
 
 def open_regular(path: Path) -> io.BufferedReader:
-    """Open a regular file for reading. A pipe, device or socket could be read for ever.
+    """Open a regular file for reading. Reading a pipe, device or socket may never end.
 
     Raises:
       OSError: the file cannot be read, or is not a regular file.

@@ -1,7 +1,7 @@
 """Checkpoints of a long run, from which the same command resumes.
 
 Orbax writes a checkpoint under a temporary name and renames it once complete, so killing the
-process never leaves a damaged one. Everything read back is verified, since disks and users do.
+process never leaves a damaged one. All data is verified when it is read.
 """
 
 import bisect
@@ -27,6 +27,7 @@ import numpy as np
 from jaxstyle.config import StyleConfig
 from jaxstyle.errors import WriteError, is_out_of_memory, printable
 from jaxstyle.loop.driver import Progress
+from jaxstyle.objective import loss_dtype
 from jaxstyle.optimize import Info, init, make_optimizer
 
 _ADVICE = "delete it, or name another folder with --checkpoint"
@@ -69,7 +70,8 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         # Orbax logs each of its failures, which are reported here.
-        logging.getLogger("absl").setLevel(logging.CRITICAL + 1)
+        self._log, self._log_level = logging.getLogger("absl"), logging.getLogger("absl").level
+        self._log.setLevel(logging.CRITICAL + 1)
         self._args, self._folder = ocp.args, folder
         self._identity = json.loads(json.dumps(identity))
         self._config, self._interval, self._last_save = config, every, time.monotonic()
@@ -109,6 +111,7 @@ class Checkpoints:
         """Free what Orbax holds."""
         with contextlib.suppress(Exception):
             self._manager.close()
+        self._log.setLevel(self._log_level)
 
     def _save(self, progress: Progress) -> None:
         leaves = [np.asarray(x) for x in jax.tree.leaves((progress.state, progress.trace))]
@@ -190,7 +193,8 @@ class Checkpoints:
         optimizer = make_optimizer(spec.optimizer, 1.0, line_search=spec.line_search)
         image = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
         state = jax.eval_shape(partial(init, optimizer=optimizer), image)
-        values: Any = jax.ShapeDtypeStruct((step,), jnp.float32)
+        dtype = loss_dtype(image.dtype, self._config.spec)
+        values: Any = jax.ShapeDtypeStruct((step,), dtype)
         finite: Any = jax.ShapeDtypeStruct((step,), jnp.bool_)
         per_term: Any = dict.fromkeys(terms, values)
         return state, Info(values, per_term, finite)
@@ -233,8 +237,8 @@ def _check_folder(folder: Path) -> None:
     foreign = [name for name in names if not (name.startswith(".") or _STEP.fullmatch(name))]
     if foreign:
         raise ValueError(
-            f"the checkpoint folder {folder} contains {printable(foreign[0], 80)}, which is no "
-            "checkpoint; name another folder with --checkpoint."
+            f"the checkpoint folder {folder} contains {printable(foreign[0], 80)}, which is not "
+            "a checkpoint; name another folder with --checkpoint."
         )
 
 

@@ -26,6 +26,8 @@ _LARGE_PIXELS = 25_000_000
 # Larger JPEG files are decoded at a fraction of their size.
 _DRAFT_PIXELS = 64_000_000
 _BAND_PIXELS = 500_000
+# Largest JPEG file without its end marker that is copied into memory, twice.
+_MAX_WITHOUT_END = 2**28
 _large = threading.Lock()
 
 Box = tuple[float, float, float, float]
@@ -164,6 +166,7 @@ def _reading(path: Path) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         count = re.search(r"\d+", str(error))
         _check_excess(path, int(count[0]) if count else 2**62)
+        raise ImageReadError(f"{path} has too many pixels; reduce its size.") from None
     except MemoryError:
         raise ImageReadError(f"{path} cannot be read: out of memory; reduce its size.") from None
     except Exception as error:
@@ -254,6 +257,8 @@ def _load_without_end(file: io.BufferedReader, draft: Callable[[Image.Image], An
     Raises:
       OSError: the file lacks pixels.
     """
+    if file.seek(0, io.SEEK_END) > _MAX_WITHOUT_END:
+        raise OSError("image file is truncated")
     file.seek(0)
     data, digests, image = file.read(), set(), None
     for padding in (b"\x55", b"\xaa"):
@@ -346,7 +351,7 @@ class _Converter:
         return converted or image.convert("RGB")
 
     def _apply_gamma(self, rgb: Float[ndarray, "h w 3"]) -> Float[ndarray, "h w 3"]:
-        # 1 / 2.2 is what writers of sRGB files say.
+        # Writers of sRGB files store 1 / 2.2.
         if self._gamma is None or abs(self._gamma * 2.2 - 1) < 0.05:
             return rgb
         linear = rgb ** np.float32(1 / self._gamma)

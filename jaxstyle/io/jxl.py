@@ -1,4 +1,4 @@
-"""Size of JPEG XL files, whose decoder decodes the pixels before it tells it."""
+"""Size of JPEG XL files. Their decoder returns the size only after it has decoded the pixels."""
 
 import io
 import struct

@@ -18,7 +18,7 @@ from jaxstyle.io.atomic import open_regular
 from jaxstyle.io.formats import MAX_PIXELS, READ_FORMATS
 
 _lock = threading.Lock()
-_users, _saved = 0, contextlib.ExitStack()
+_users, _limit = 0, Image.MAX_IMAGE_PIXELS
 _max_pixels = MAX_PIXELS
 
 
@@ -49,44 +49,43 @@ def pixel_limit(pixels: int) -> Iterator[None]:
 def quiet() -> Iterator[None]:
     """Silence Pillow's warnings and apply `max_pixels` inside the block. Safe in threads.
 
-    Both are settings of the process, so the first thread to enter sets them and the last one
-    to leave restores them.
+    The limit is a setting of the process, so the first thread to enter sets it and the last one
+    to leave restores it. Warnings are silenced for all threads
+    while the main thread is inside: filters that overlap in time would not be restored.
     """
-    global _users
+    global _users, _limit
     with _lock:
         if not _users:
-            _saved.enter_context(_settings())
+            # Pillow rejects more than twice its limit, in the frames of an ICO file too.
+            _limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max(1, (_max_pixels + 1) // 2)
         _users += 1
     try:
-        yield
+        with contextlib.ExitStack() as stack:
+            if threading.current_thread() is threading.main_thread():
+                stack.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings("ignore", module="PIL")
+                warnings.filterwarnings("ignore", module="pillow_(heif|jxl)")
+            yield
     finally:
         with _lock:
             _users -= 1
             if not _users:
-                _saved.close()
-
-
-@contextlib.contextmanager
-def _settings() -> Iterator[None]:
-    limit = Image.MAX_IMAGE_PIXELS
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")
-        warnings.filterwarnings("ignore", module="pillow_(heif|jxl)")
-        # Pillow rejects twice this number, in the frames of an ICO file too.
-        Image.MAX_IMAGE_PIXELS = max(1, _max_pixels // 2)
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+                Image.MAX_IMAGE_PIXELS = _limit
 
 
 @functools.cache
 def _decoders() -> tuple[str, ...]:
-    """Return Pillow's names of the formats that are read, and prepare Pillow for them."""
+    """Return Pillow's names of the formats that are read, and prepare Pillow for them.
+
+    What this sets stays set: openers of the optional formats, and silence of libtiff, which
+    prints on its own, and of Pillow's log.
+    """
     for format in READ_FORMATS:
         if format.package and format.installed:
-            module = import_module(format.package)
-            getattr(module, "register_heif_opener", lambda: None)()
+            # Its own library may be missing.
+            with contextlib.suppress(ImportError, OSError):
+                module = import_module(format.package)
+                getattr(module, "register_heif_opener", lambda: None)()
     Image.init()
     # Without a handler, Python would print Pillow's log messages.
     logging.getLogger("PIL").addHandler(logging.NullHandler())

@@ -1,10 +1,12 @@
 """PNG files: the chunks that a decoder needs, and checks that Pillow leaves out."""
 
+import bisect
 import io
 import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import NoReturn
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -12,6 +14,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _MAX_PROFILE = 32 * 2**20
 _MAX_METADATA = 2**20
+_MAX_CHUNKS = 1_000_000
 # Text that holds metadata, under the names that Pillow gives it.
 _METADATA = {b"XML:com.adobe.xmp": "xmp", b"Raw profile type exif": "Raw profile type exif"}
 # The DEFLATE format cannot compress better.
@@ -47,9 +50,16 @@ class PngHeader:
 
 
 def scan(file: io.BufferedReader) -> PngHeader:
-    """Read the chunks of a PNG file, except its pixels, text and animations."""
+    """Read the chunks of a PNG file, except its pixels, text and animations.
+
+    Of several profiles, and of several texts with the same metadata, only the first counts.
+
+    Raises:
+      OSError: the file has more than a million chunks.
+    """
     header, srgb = PngHeader(), False
     size = file.seek(0, io.SEEK_END)
+    tried: set[bytes] = set()
     for kind, offset, length in _chunks(file, size):
         if kind in _KEPT:
             header.parts.append((offset - 8, length + 12))
@@ -59,13 +69,17 @@ def scan(file: io.BufferedReader) -> PngHeader:
             header.interlaced = interlace == 1
         elif kind == b"IDAT":
             header.data.append((offset, min(length, size - offset)))
-        elif kind == b"iCCP" and length <= _MAX_PROFILE:
+        elif kind == b"iCCP" and length <= _MAX_PROFILE and kind not in tried:
+            tried.add(kind)
             packed = file.read(length).partition(b"\0")[2][1:]
             header.profile = _inflate(packed, _MAX_PROFILE)
         elif kind == b"eXIf" and length <= _MAX_METADATA:
             header.info["exif"] = file.read(length)
         elif kind in (b"tEXt", b"zTXt", b"iTXt") and length <= _MAX_METADATA:
-            header.info.update(_read_metadata(kind, file.read(length)))
+            keyword, _, text = file.read(length).partition(b"\0")
+            if keyword in _METADATA and keyword not in tried:
+                tried.add(keyword)
+                header.info.update(_read_metadata(kind, keyword, text))
         elif kind == b"sRGB":
             srgb = True
         elif kind == b"gAMA" and length == 4:
@@ -81,8 +95,11 @@ def scan(file: io.BufferedReader) -> PngHeader:
 
 def _chunks(file: io.BufferedReader, size: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield type, offset and length of the contents of each chunk."""
-    position = len(SIGNATURE)
+    position, count = len(SIGNATURE), 0
     while position + 8 <= size:
+        count += 1
+        if count > _MAX_CHUNKS:
+            raise OSError(f"it has more than {_MAX_CHUNKS} chunks")
         file.seek(position)
         length, kind = struct.unpack(">I4s", file.read(8))
         yield kind, position + 8, length
@@ -91,11 +108,8 @@ def _chunks(file: io.BufferedReader, size: int) -> Iterator[tuple[bytes, int, in
         position += length + 12
 
 
-def _read_metadata(kind: bytes, data: bytes) -> dict[str, str | bytes]:
-    """Return the XMP or EXIF data of a text chunk; nothing if it holds other text."""
-    keyword, _, text = data.partition(b"\0")
-    if keyword not in _METADATA:
-        return {}
+def _read_metadata(kind: bytes, keyword: bytes, text: bytes) -> dict[str, str | bytes]:
+    """Return the XMP or EXIF data of a text chunk; nothing if it is damaged."""
     compressed = kind == b"zTXt"
     if kind == b"zTXt":
         text = text[1:]
@@ -127,11 +141,8 @@ def open_parts(file: io.BufferedReader, parts: list[tuple[int, int]]) -> io.Buff
 
 class _Parts(io.RawIOBase):
     def __init__(self, file: io.BufferedReader, parts: list[tuple[int, int]]):
-        self._file, self._position, self._index = file, 0, 0
-        starts = [0]
-        for _, length in parts:
-            starts.append(starts[-1] + length)
-        self._starts, self._parts = starts, parts
+        self._file, self._parts, self._position = file, parts, 0
+        self._starts = list(accumulate((length for _, length in parts), initial=0))
 
     def readable(self) -> bool:
         return True
@@ -141,21 +152,20 @@ class _Parts(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._starts[-1]}[whence]
-        self._position, self._index = base + offset, 0
+        self._position = base + offset
         return self._position
 
     def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        while self._index < len(self._parts):
-            inside = self._position - self._starts[self._index]
-            offset, length = self._parts[self._index]
-            if inside < length:
-                self._file.seek(offset + inside)
-                data = self._file.read(min(len(buffer), length - inside))
-                buffer[: len(data)] = data
-                self._position += len(data)
-                return len(data)
-            self._index += 1
-        return 0
+        index = bisect.bisect_right(self._starts, self._position) - 1
+        if index == len(self._parts):
+            return 0
+        inside = self._position - self._starts[index]
+        offset, length = self._parts[index]
+        self._file.seek(offset + inside)
+        data = self._file.read(min(len(buffer), length - inside))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
 
 
 def check_length(header: PngHeader, size: tuple[int, int]) -> None:
@@ -180,7 +190,7 @@ def check_rows(file: io.BufferedReader, header: PngHeader, size: tuple[int, int]
         for start in range(offset, offset + length, 2**16):
             file.seek(start)
             data = file.read(min(2**16, offset + length - start))
-            while data and found < needed:
+            while data and found < needed and not inflater.eof:
                 found += len(inflater.decompress(data, 2**22))
                 data = inflater.unconsumed_tail
     if found < needed:

@@ -1,4 +1,4 @@
-"""TIFF files: what their tags say about size, length and gray values, that Pillow does not use."""
+"""Tags of TIFF files that Pillow does not use: size, length, and the range of gray values."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -42,14 +42,15 @@ _registered: dict[str, StyleFamily] = {}
 def register_style_loss(name: str, family: StyleFamily) -> None:
     """Add a style loss, to be used by its name in `StyleConfig`.
 
-    Register it before the first run: compiled programs are identified by the name.
+    Registering a name again replaces the loss and drops JAX's compiled programs, which are
+    identified by the name.
 
     Args:
       name: new name, a single word.
       family: functions that define the loss. They must work under `jit`, `vmap` and `grad`.
 
     Raises:
-      ValueError: If the name is taken by another loss, or is not a single word.
+      ValueError: If the name is that of a built-in loss, or is not a single word.
 
     Example:
       A loss on the mean of each channel, with the other functions of `mean_std`:
@@ -65,11 +66,13 @@ def register_style_loss(name: str, family: StyleFamily) -> None:
     """
     if not name.isidentifier():
         raise ValueError(f"`name` is {name!r}; it must be a word such as 'my_loss'.")
-    if name in STYLE_LOSSES and _registered.get(name) != family:
+    if name in _registered:
+        jax.clear_caches()
+    elif name in STYLE_LOSSES:
         raise ValueError(f"`name` is {name!r}, which is already a style loss; choose another name.")
-    _registered[name] = family
-    if name not in STYLE_LOSSES:
+    else:
         STYLE_LOSSES.append(name)
+    _registered[name] = family
 
 
 def style_family(name: str, gram_norm: GramNorm = "mean") -> StyleFamily:

@@ -121,7 +121,7 @@ def _inverse_roots(values: jax.Array, cutoff: float) -> jax.Array:
 
 
 def _root(roots: jax.Array, vectors: jax.Array) -> jax.Array:
-    return (vectors * roots[..., None, :]) @ vectors.mT
+    return matmul(vectors * roots[..., None, :], vectors.mT)
 
 
 def _pairwise_sums(x: jax.Array) -> jax.Array:
@@ -130,7 +130,8 @@ def _pairwise_sums(x: jax.Array) -> jax.Array:
 
 def _change_basis(vectors: jax.Array, tangent: jax.Array, factors: jax.Array) -> jax.Array:
     """Multiply a tangent by `factors`, element by element in the basis of `vectors`."""
-    return vectors @ ((vectors.mT @ tangent @ vectors) * factors) @ vectors.mT
+    inside = matmul(matmul(vectors.mT, tangent), vectors)
+    return matmul(matmul(vectors, inside * factors), vectors.mT)
 
 
 def matmul(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -88,6 +88,8 @@ def test_files_that_a_search_leaves_out_are_found(folder):
     assert set(left_out) < set(everything)
     assert [p.name for p in find_skipped(str(folder))][-2:] == left_out
     assert [p.name for p in find_skipped(f"{folder}/*")][-2:] == left_out
+    (folder / "photo").write_bytes(b"")
+    assert find_skipped(str(folder / "photo")) == []
     assert find_skipped(f"{folder}/*.jpg") == find_skipped(str(folder / "b.jpg")) == []
 
 
@@ -335,6 +337,7 @@ def test_size_of_a_job_file_is_limited(tmp_path, monkeypatch):
         ("j.toml", f"a = {'{a=' * 9000}\n", "nested too deeply"),
         ("j.toml", f"a = {'9' * 9000}\n", "j.toml: Exceeds the limit"),
         ("j.toml", f"\n{'a.' * 101}a = 1\n", "line 2: it has more than 100 dots"),
+        ("j.toml", f"x = {['a.png'] * 101}\n", r"line 1: 'x' .* must contain only \[\[job\]\]"),
         ("j.toml", "x = 1\nx = 2\n", "j.toml: .*line 2"),
         ("j.toml", '[[job]]\ncontent="a\\u0000"\nstyle="b"\n', "job 1: a file name contains"),
         ("j.toml", '[[job]]\ncontent="a"\nstyle=["b\\u0000"]\n', "job 1: a file name contains"),

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -373,3 +374,13 @@ def test_a_folder_that_cannot_be_created_is_a_one_line_error(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert stylize(tmp_path / "a.png", "--checkpoint", str(tmp_path / "file" / "c")) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_run_in_float64_resumes(tmp_path):
+    flags = ["--steps", "3", "--dtype", "float64", "--checkpoint", str(tmp_path / "checkpoints")]
+    command = [sys.executable, "-m", "jaxstyle.cli", "stylize", *FLAGS, *flags, "-o"]
+    for name in ("a.png", "b.png"):
+        env = {**os.environ, "JAX_ENABLE_X64": "1"}
+        subprocess.run([*command, str(tmp_path / name)], env=env, check=True)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

@@ -5,6 +5,8 @@ import io
 import struct
 import subprocess
 import sys
+import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -148,3 +150,42 @@ def test_damaged_files_print_nothing_in_this_process_or_its_libraries(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     read, refused = map(int, (tmp_path / "counts").read_text().split())
     assert min(read, refused) > 100
+
+
+@pytest.mark.parametrize("format", ["PNG", "BMP", "GIF"])
+def test_the_limit_that_an_error_names_is_enough(tmp_path, format):
+    path = tmp_path / "a.png"
+    Image.new("L", (41, 21)).save(path, format)
+    with pillow.pixel_limit(860), pytest.raises(ImageReadError, match="`--max-pixels` to 861"):
+        read_image(path)
+    with pillow.pixel_limit(861):
+        assert read_image(path).shape == (21, 41, 3)
+
+
+def test_a_broken_optional_decoder_leaves_the_others(tmp_path, monkeypatch):
+    Image.new("L", (16, 16)).save(tmp_path / "a.png")
+    (tmp_path / "pillow_heif.py").write_text("raise ImportError('libheif.so is missing')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "pillow_heif", raising=False)
+    pillow._decoders.cache_clear()
+    assert read_image(tmp_path / "a.png").shape == (16, 16, 3)
+    pillow._decoders.cache_clear()
+
+
+def test_threads_that_read_leave_the_filters_of_warnings_unchanged(tmp_path):
+    Image.new("L", (16, 16)).save(tmp_path / "a.png")
+    before, entered, leave = list(warnings.filters), threading.Event(), threading.Event()
+
+    def read():
+        with pillow.quiet():
+            entered.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=read)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        thread.start()
+        entered.wait(10)
+    leave.set()
+    thread.join()
+    assert warnings.filters == before

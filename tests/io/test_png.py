@@ -1,6 +1,7 @@
 """Chunks of PNG files: color, transparency, metadata, and missing rows."""
 
 import struct
+import time
 import zlib
 
 import numpy as np
@@ -126,3 +127,49 @@ def test_a_large_or_damaged_profile_does_not_prevent_reading(tmp_path, monkeypat
     for data in (packed, packed[:100], b"x\0\0" + bytes(5_000_000)):
         (tmp_path / "a.png").write_bytes(png(16, 16, rows, extra=chunk(b"iCCP", data)))
         assert_reads(tmp_path / "a.png", np.full((16, 16), 128 / 255))
+
+
+def test_time_does_not_grow_with_the_square_of_the_number_of_chunks(tmp_path):
+    rows = (b"\0" + b"\x80" * 16) * 16
+    whole = png(16, 16, rows)
+    start = whole.index(b"IDAT") - 4
+    (length,) = struct.unpack(">I", whole[start : start + 4])
+    packed = zlib.compress(rows, 0)
+    packed = packed[:2] + b"\0\0\0\xff\xff" * 20_000 + packed[2:]  # Empty blocks of DEFLATE.
+    pieces = [chunk(b"IDAT", packed[i : i + 1]) for i in range(len(packed))]
+    # Between them are chunks of text, so that they cannot be merged.
+    data = b"".join(piece + chunk(b"tEXt", b"x\0y") for piece in pieces)
+    (tmp_path / "a.png").write_bytes(whole[:start] + data + whole[start + length + 12 :])
+    began = time.monotonic()
+    assert_reads(tmp_path / "a.png", np.full((16, 16), 128 / 255))
+    assert time.monotonic() - began < 20
+
+
+def test_only_the_first_profile_and_metadata_are_decompressed(monkeypatch, tmp_path):
+    calls = []
+    inflate = png_chunks._inflate
+    monkeypatch.setattr(png_chunks, "_inflate", lambda *a: calls.append(a) or inflate(*a))
+    junk = chunk(b"iCCP", b"x\0\0junk") + chunk(b"zTXt", b"Raw profile type exif\0\0junk")
+    (tmp_path / "a.png").write_bytes(png(16, 16, (b"\0" + bytes(16)) * 16, extra=junk * 5))
+    read_shape(tmp_path / "a.png")
+    assert len(calls) == 2
+
+
+def test_millions_of_chunks_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(png_chunks, "_MAX_CHUNKS", 100)
+    extra = chunk(b"tEXt", b"x\0y") * 100
+    (tmp_path / "a.png").write_bytes(png(16, 16, (b"\0" + bytes(16)) * 16, extra=extra))
+    with pytest.raises(ImageReadError, match="more than 100 chunks"):
+        read_shape(tmp_path / "a.png")
+
+
+def test_data_behind_the_end_of_the_pixels_is_not_decompressed(tmp_path):
+    rows = (b"\0" + bytes(16)) * 15
+    packed = zlib.compress(rows) + bytes(2**26)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 16, 16, 8, 0, 0, 0, 0))
+    data = png_chunks.SIGNATURE + header + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(data)
+    began = time.monotonic()
+    with pytest.raises(ImageReadError, match="fewer rows"):
+        read_image(tmp_path / "a.png")
+    assert time.monotonic() - began < 3
