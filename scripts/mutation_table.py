@@ -53,7 +53,7 @@ _LOSS_MUTATIONS = [
 
 _OTHER_LOSS_MUTATIONS = [
     ("deviation has no floor", "jnp.sqrt(jnp.maximum(variance, 1e-8))", "jnp.sqrt(variance)",
-     f"{_FAMILIES}gradient_is_finite_on_a_flat_map[1.0-mean_std]"),
+     f"{_FAMILIES}gradients_for_image_and_style_are_finite_on_degenerate_maps[white-mean_std]"),
     ("Wasserstein loss counts the cross term once",
      "traces - 2 * root_trace(product)", "traces - root_trace(product)",
      f"{_MOMENTS}loss_of_independent_channels_is_that_of_means_and_deviations"),
