@@ -26,6 +26,7 @@ from jaxstyle.losses import (
 )
 from jaxstyle.losses.families import StyleFamily
 from jaxstyle.ops.deferred_grad import deferred_grad
+from jaxstyle.ops.newton_schulz import root_traces
 from jaxstyle.options import layers_of, split_term
 from jaxstyle.types import AnyArray, Params, Tap, check_floating
 from jaxstyle.vgg19 import features
@@ -305,6 +306,9 @@ def total_loss(
         return deferred_grad(partial(_layer_losses, spec), x, layer_targets[layer])
 
     losses = _extract_features(params, image, tuple(layer_targets), spec, tap=tap)
+    style_losses = _subtract_roots(
+        {term: losses[split_term(term)[1]][1][term] for term in targets.style}
+    )
     dtype = loss_dtype(image.dtype, spec)
 
     def weigh(weight: Any, loss: Array) -> Array:
@@ -317,8 +321,8 @@ def total_loss(
             for term in targets.content
         ]
         terms["content"] = sum(content_terms[1:], start=content_terms[0])
-    for term in targets.style:
-        region_losses = weigh(targets.shares, losses[split_term(term)[1]][1][term])
+    for term, loss in style_losses.items():
+        region_losses = weigh(targets.shares, loss)
         terms[f"style/{term}"] = weigh(weights.style[term], region_losses.sum())
     terms["tv"] = weigh(weights.tv, total_variation(image, form=spec.tv_form))
     if targets.windows is not None:
@@ -381,20 +385,34 @@ def _group_by_layer(targets: Targets) -> dict[str, LayerTargets]:
 
 def _layer_losses(
     spec: LossSpec, features: Array, targets: LayerTargets
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Compute the losses of a layer's content terms, and of its style terms for each region."""
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Compute the losses of a layer's content terms, and of its style terms for each region.
+
+    Losses that have `parts` are returned as these.
+    """
     content = {
         term: _content_loss(features, term, target, spec)
         for term, target in targets.content.items()
     }
+    families = {term: _family(term, spec) for term in targets.style}
     axes = 0, None if targets.masks is None else 0
     style = {
-        term: jax.vmap(partial(_family(term, spec).loss, features), in_axes=axes)(
-            target, targets.masks
+        term: jax.vmap(partial(family.parts or family.loss, features), in_axes=axes)(
+            targets.style[term], targets.masks
         )
-        for term, target in targets.style.items()
+        for term, family in families.items()
     }
     return content, style
+
+
+def _subtract_roots(losses: dict[str, Any]) -> dict[str, Array]:
+    """Put together the losses that are in parts: number - tr M^½ for each region."""
+    parts = {term: loss for term, loss in losses.items() if isinstance(loss, tuple)}
+    traces = root_traces([matrix for _, matrix in parts.values()])
+    finished = {
+        term: rest - trace for (term, (rest, _)), trace in zip(parts.items(), traces, strict=True)
+    }
+    return {term: finished.get(term, loss) for term, loss in losses.items()}
 
 
 def _content_loss(features: Array, term: str, target: Array, spec: LossSpec) -> Float[Array, ""]:

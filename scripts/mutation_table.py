@@ -55,7 +55,7 @@ _OTHER_LOSS_MUTATIONS = [
     ("deviation has no floor", "jnp.sqrt(jnp.maximum(variance, 1e-8))", "jnp.sqrt(variance)",
      f"{_FAMILIES}gradients_for_image_and_style_are_finite_on_degenerate_maps[white-mean_std]"),
     ("Wasserstein loss counts the cross term once",
-     "traces - 2 * root_trace(product)", "traces - root_trace(product)",
+     "(2 / channels) ** 2 * product", "(1 / channels) ** 2 * product",
      f"{_MOMENTS}loss_of_independent_channels_is_that_of_means_and_deviations"),
     ("gradient of the root's trace is twice as large",
      "(0.5 * g[..., None, None] * inverse_root,)", "(g[..., None, None] * inverse_root,)",

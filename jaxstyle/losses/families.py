@@ -9,7 +9,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxstyle.losses.gram import gram_loss, gram_matrix
-from jaxstyle.losses.moments import Moments, gaussian, mean_std_loss, moments, wasserstein_loss
+from jaxstyle.losses.moments import (
+    Moments,
+    gaussian,
+    mean_std_loss,
+    moments,
+    wasserstein_loss,
+    wasserstein_parts,
+)
 from jaxstyle.losses.neighbors import blend_points, nearest_loss, points, transport_loss
 from jaxstyle.losses.quantiles import (
     channel_quantiles,
@@ -28,12 +35,15 @@ class StyleFamily(NamedTuple):
       blend: averages stacked statistics of several style images, with weights that sum to 1.
       target: converts statistics to the target of the loss.
       loss: computes the loss from features `[h, w, c]`, a target, and a mask `[h, w]` or `None`.
+      parts: optional; returns a number and a positive semidefinite matrix M, with the loss
+        number - tr M^½. `total_loss` then computes the roots of all layers together.
     """
 
     statistics: Callable[[Array], Any]
     blend: Callable[[Any, Array], Any]
     target: Callable[[Any], Any]
     loss: Callable[[Array, Any, Array | None], Array]
+    parts: Callable[[Array, Any, Array | None], tuple[Array, Array]] | None = None
 
 
 _registered: dict[str, StyleFamily] = {}
@@ -96,7 +106,9 @@ def style_family(name: str, gram_norm: GramNorm = "mean") -> StyleFamily:
         return _registered[name]
     return {
         "gram": StyleFamily(moments, _average, _second_moment, partial(_gram_loss, norm=gram_norm)),
-        "wasserstein": StyleFamily(moments, _average, gaussian, wasserstein_loss),
+        "wasserstein": StyleFamily(
+            moments, _average, gaussian, wasserstein_loss, wasserstein_parts
+        ),
         "mean_std": StyleFamily(moments, _average, _identity, mean_std_loss),
         "sliced": StyleFamily(sliced_quantiles, _average, _identity, sliced_loss),
         "histogram": StyleFamily(channel_quantiles, _average, _identity, histogram_loss),

@@ -4,16 +4,15 @@ A Gram matrix mixes both: a mean that is too low can be offset by a few activati
 strong. These losses compare them separately.
 """
 
-import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxstyle.losses.gram import gram_matrix, inner_products
 from jaxstyle.losses.positions import positions
 from jaxstyle.ops.linalg import matmul, root
+from jaxstyle.ops.newton_schulz import root_trace
 
 
 class Moments(NamedTuple):
@@ -155,6 +154,22 @@ def wasserstein_loss(
       >>> print(wasserstein_loss(style + 2, gaussian(moments(style))).round(3))
       4.0
     """
+    rest, product = wasserstein_parts(features, target, mask)
+    return rest - root_trace(product)
+
+
+def wasserstein_parts(
+    features: Float[Array, "*batch h w c"],
+    target: Gaussian,
+    mask: Float[Array, "*batch h w"] | None = None,
+) -> tuple[Float[Array, "*batch"], Float[Array, "*batch n n"]]:
+    """Compute `wasserstein_loss` as a number and a matrix M: the loss is number - tr M^½.
+
+    Args:
+      features: as for `wasserstein_loss`.
+      target: as for `wasserstein_loss`.
+      mask: as for `wasserstein_loss`.
+    """
     weights, flat = positions(features, mask)
     mean = (weights * flat).sum(axis=-2)
     # Centering before squaring is accurate where the mean is much larger than the deviation.
@@ -166,65 +181,5 @@ def wasserstein_loss(
     else:
         product = matmul(matmul(target.root, inner_products(x)), target.root)
     means = jnp.square(mean - target.mean).sum(axis=-1)
-    return (means + traces - 2 * root_trace(product)) / x.shape[-1]
-
-
-@jax.custom_vjp
-def root_trace(m: Float[Array, "*batch c c"]) -> Float[Array, "*batch"]:
-    """Compute the trace of M^½ for positive semidefinite matrices.
-
-    The gradient is ½ M^-½. Reverse-mode differentiable, once.
-
-    Args:
-      m: symmetric positive semidefinite matrices.
-    """
-    return _root_trace(m)[0]
-
-
-def _root_trace(m: jax.Array) -> tuple[jax.Array, jax.Array]:
-    root, inverse_root = _roots(m)
-    return jnp.trace(root, axis1=-2, axis2=-1), inverse_root
-
-
-root_trace.defvjp(_root_trace, lambda inverse_root, g: (0.5 * g[..., None, None] * inverse_root,))
-
-
-def _scales(dtype: Any) -> list[float]:
-    """Compute the scale of each Newton-Schulz step.
-
-    It raises the smallest root as far as possible without raising any root above 1. Smaller
-    roots, relative to the root of the matrix's norm, are damped: those below √ε are rounding
-    errors, and in float32 a margin keeps their noise out of the gradient.
-    """
-    is_double = jnp.finfo(dtype).bits == 64
-    root, error = (1e-8, 1e-8) if is_double else (1e-3, 1e-5)
-    scales = []
-    while root < 1 - error:
-        scale = math.sqrt(3 / (1 + root + root**2))
-        root = scale * root * (1.5 - 0.5 * (scale * root) ** 2)
-        scales.append(scale)
-    return scales
-
-
-def _roots(m: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Compute M^½ and M^-½ of positive semidefinite matrices by coupled Newton-Schulz steps.
-
-    Matrix products are fast on accelerators and under `vmap`. Scaled as in Chen and Chow (2014),
-    "A Stable Scaling of Newton-Schulz for Improving the Sign Function Computation".
-    """
-    norm = jnp.maximum(jnp.linalg.norm(m, axis=(-2, -1), keepdims=True), 1e-30)
-    identity = jnp.eye(m.shape[-1], dtype=m.dtype)
-
-    def correct(product: jax.Array, scale: jax.Array) -> jax.Array:
-        return scale * (1.5 * identity - 0.5 * scale**2 * product)
-
-    def step(pair: tuple[jax.Array, jax.Array], scale: jax.Array) -> tuple[Any, None]:
-        y, z = pair
-        correction = correct(matmul(z, y), scale)
-        return (matmul(y, correction), matmul(correction, z)), None
-
-    scales, y = jnp.asarray(_scales(m.dtype), m.dtype), m / norm
-    # In the first step z is the identity.
-    z = correct(y, scales[0])
-    (y, z), _ = jax.lax.scan(step, (matmul(y, z), z), scales[1:])
-    return y * jnp.sqrt(norm), z / jnp.sqrt(norm)
+    channels = x.shape[-1]
+    return (means + traces) / channels, (2 / channels) ** 2 * product

@@ -95,17 +95,16 @@ def _backward(
 ) -> tuple[jax.Array, jax.Array, None]:
     x, kernel, transformed = saved
     if transformed is not None:
-        x_bar = winograd.convolve_transposed(cotangent, transformed)
-        x_bar = _pad_axis_transposed(_pad_axis_transposed(x_bar, 1, padding), 2, padding)
+        x_bar = _unpad(winograd.convolve_transposed(cotangent, transformed), padding)
+    elif padding == "zeros":
+        x_bar = _conv(cotangent, _flip(kernel), None, "zeros")
     else:
-        flipped = jnp.flip(kernel, axis=(0, 1)).swapaxes(2, 3)
-        x_bar: jax.Array = _conv(cotangent, flipped, None, "zeros")
-        if padding != "zeros":
-            offset = _SOURCE_OFFSET[padding]
-            response_transposed = jax.linear_transpose(
-                lambda border: _border_response(border, kernel, padding), _border(x_bar, offset)
-            )
-            x_bar = _add_to_border(x_bar, offset, *response_transposed(_border(cotangent, 0)))
+        x_bar = jax.lax.platform_dependent(
+            cotangent,
+            kernel,
+            cpu=partial(_convolve_transposed_with_border, padding=padding),
+            default=partial(_convolve_transposed_padded, padding=padding),
+        )
     transpose = jax.linear_transpose(lambda kernel: _convolve(x, kernel, None, padding), kernel)
     return x_bar, *transpose(cotangent), None
 
@@ -117,15 +116,65 @@ def _convolve(
     x: jax.Array, kernel: jax.Array, transformed: jax.Array | None, padding: _ResolvedPadding
 ) -> jax.Array:
     if transformed is not None:
-        return winograd.convolve(_pad_axis(_pad_axis(x, 1, padding), 2, padding), transformed)
-    layout = ("NHWC", "HWIO", "NHWC")
-    y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
+        return winograd.convolve(_pad(x, padding), transformed)
     if padding == "zeros":
-        return y
-    # Padding affects only the outermost rows and columns of the output. Correcting these is
-    # faster than padding the whole map, and needs less memory.
+        return _correlate(x, kernel, 1)
+    return jax.lax.platform_dependent(
+        x,
+        kernel,
+        cpu=partial(_convolve_with_border, padding=padding),
+        default=partial(_convolve_padded, padding=padding),
+    )
+
+
+def _correlate(x: jax.Array, kernel: jax.Array, zeros: int) -> jax.Array:
+    """Cross-correlate a map with `zeros` rows and columns of zeros around it."""
+    layout = ("NHWC", "HWIO", "NHWC")
+    around = [(zeros, zeros)] * 2
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), around, dimension_numbers=layout)
+
+
+def _flip(kernel: jax.Array) -> jax.Array:
+    """Return the kernel of the transposed convolution."""
+    return jnp.flip(kernel, axis=(0, 1)).swapaxes(2, 3)
+
+
+# On accelerators: pad the map. This is one kernel, and accelerators wait for each launch.
+def _convolve_padded(x: jax.Array, kernel: jax.Array, padding: _ResolvedPadding) -> jax.Array:
+    return _correlate(_pad(x, padding), kernel, 0)
+
+
+def _convolve_transposed_padded(
+    cotangent: jax.Array, kernel: jax.Array, padding: _ResolvedPadding
+) -> jax.Array:
+    return _unpad(_correlate(cotangent, _flip(kernel), 2), padding)
+
+
+# On CPUs: padding affects only the outermost rows and columns of the output. Correcting these is
+# faster than padding the whole map, and needs less memory.
+def _convolve_with_border(x: jax.Array, kernel: jax.Array, padding: _ResolvedPadding) -> jax.Array:
     border = _border(x, _SOURCE_OFFSET[padding])
-    return _add_to_border(y, 0, _border_response(border, kernel, padding))
+    return _add_to_border(_correlate(x, kernel, 1), 0, _border_response(border, kernel, padding))
+
+
+def _convolve_transposed_with_border(
+    cotangent: jax.Array, kernel: jax.Array, padding: _ResolvedPadding
+) -> jax.Array:
+    x_bar: jax.Array = _conv(cotangent, _flip(kernel), None, "zeros")
+    offset = _SOURCE_OFFSET[padding]
+    response_transposed = jax.linear_transpose(
+        lambda border: _border_response(border, kernel, padding), _border(x_bar, offset)
+    )
+    return _add_to_border(x_bar, offset, *response_transposed(_border(cotangent, 0)))
+
+
+def _pad(x: jax.Array, padding: _ResolvedPadding) -> jax.Array:
+    return _pad_axis(_pad_axis(x, 1, padding), 2, padding)
+
+
+def _unpad(x: jax.Array, padding: _ResolvedPadding) -> jax.Array:
+    """Apply the transpose of `_pad`."""
+    return _unpad_axis(_unpad_axis(x, 1, padding), 2, padding)
 
 
 def _pad_axis(x: jax.Array, axis: int, padding: _ResolvedPadding) -> jax.Array:
@@ -161,12 +210,23 @@ def _add_lines(
     return x
 
 
-def _pad_axis_transposed(x: jax.Array, axis: int, padding: _ResolvedPadding) -> jax.Array:
-    """Apply the transpose of `_pad_axis`, with less memory than JAX's transpose of `jnp.pad`."""
-    first, inside, last = jnp.split(x, (1, x.shape[axis] - 1), axis=axis)
+def _unpad_axis(x: jax.Array, axis: int, padding: _ResolvedPadding) -> jax.Array:
+    """Apply the transpose of `_pad_axis`, as shifted maps that fuse into one loop."""
+    length = x.shape[axis] - 2
+
+    def from_index(start: int) -> jax.Array:
+        amounts = [(0, 0, 0)] * x.ndim
+        amounts[axis] = (-start, start + length - x.shape[axis], 0)
+        return jax.lax.pad(x, jnp.zeros((), x.dtype), amounts)
+
+    inside = from_index(1)
     if padding == "zeros":
         return inside
-    return _add_lines(inside, axis, _SOURCE_OFFSET[padding], first, last)
+    offset = _SOURCE_OFFSET[padding]
+    index = jax.lax.broadcasted_iota(jnp.int32, inside.shape, axis)
+    first = jnp.where(index == offset, from_index(-offset), 0)
+    last = jnp.where(index == length - 1 - offset, from_index(2 + offset), 0)
+    return inside + first + last
 
 
 def _border_response(

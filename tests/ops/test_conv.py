@@ -5,6 +5,7 @@ import pytest
 from conftest import arrays
 from jax.test_util import check_grads
 
+from jaxstyle.ops import conv
 from jaxstyle.ops.conv import conv3x3
 
 MODES = {"zeros": "constant", "reflect": "reflect", "edge": "edge"}
@@ -30,6 +31,31 @@ def test_conv_equals_a_sum_over_nine_shifted_maps(random, padding, shape):
     x, kernel, bias = arrays(random, (*shape, 3), (3, 3, 3, 4), (4,))
     expected = numpy_conv3x3(np.asarray(x), np.asarray(kernel), np.asarray(bias), MODES[padding])
     np.testing.assert_allclose(conv3x3(x, kernel, bias, padding=padding), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("padding", "shape"), [(mode, shape) for mode in ("edge", "reflect") for shape in SHAPES[mode]]
+)
+def test_forms_for_accelerators_equal_those_for_cpus(random, padding, shape):
+    x, kernel, cotangent = arrays(random, (2, *shape, 3), (3, 3, 3, 4), (2, *shape, 4))
+    np.testing.assert_allclose(
+        conv._convolve_padded(x, kernel, padding),
+        conv._convolve_with_border(x, kernel, padding),
+        atol=1e-5,
+    )
+    np.testing.assert_allclose(
+        conv._convolve_transposed_padded(cotangent, kernel, padding),
+        conv._convolve_transposed_with_border(cotangent, kernel, padding),
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu", "cuda"])
+def test_only_cpus_correct_borders_by_matrix_products(random, platform):
+    x, kernel, bias = arrays(random, (5, 7, 3), (3, 3, 3, 4), (4,))
+    grad = jax.grad(lambda x: conv3x3(x, kernel, bias, padding="edge").sum())
+    text = jax.jit(grad).trace(x).lower(lowering_platforms=(platform,)).as_text()
+    assert ("dot_general" in text) == (platform == "cpu")
 
 
 @pytest.mark.parametrize(("first", "same_as"), [(True, "edge"), (False, "zeros")])
