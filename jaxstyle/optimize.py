@@ -245,7 +245,7 @@ def init(
 def _vary_like(tree: Any, image: Array) -> Any:
     """Let arrays vary over the same mesh axes as an image under `jax.shard_map`."""
     # The compiler removes a choice between equal values.
-    is_zero = image.ravel()[0] == 0
+    is_zero = image[(0,) * image.ndim] == 0
     return jax.tree.map(lambda x: jnp.where(is_zero, x, x), tree)
 
 

@@ -58,7 +58,7 @@ _OTHER_LOSS_MUTATIONS = [
      "(2 / channels) ** 2 * product", "(1 / channels) ** 2 * product",
      f"{_MOMENTS}loss_of_independent_channels_is_that_of_means_and_deviations"),
     ("gradient of the root's trace is twice as large",
-     "(0.5 * g[..., None, None] * inverse_root,)", "(g[..., None, None] * inverse_root,)",
+     "[0.5 * g[..., None, None] * root", "[g[..., None, None] * root",
      f"{_MOMENTS}gradient_agrees_with_finite_differences"),
     ("Wasserstein loss of few positions drops the target",
      "y = matmul(x, target.root)\n", "y = x\n",
@@ -104,8 +104,8 @@ _OBJECTIVE_MUTATIONS = [
      "weigh(weights.content[term], losses[split_term(term)[1]][0][term])",
      "weigh(1.0, losses[split_term(term)[1]][0][term])",
      f"{_OBJECTIVE}loss_is_the_weighted_sum_of_its_terms"),
-    ("regions count equally", "weigh(targets.shares, losses[",
-     "weigh(1 / len(targets.shares), losses[",
+    ("regions count equally", "weigh(targets.shares, loss)",
+     "weigh(1 / len(targets.shares), loss)",
      f"{_OBJECTIVE}masked_styles_apply_only_to_their_regions"),
     ("the area of a mask does not count",
      "blend.astype(masks.dtype) * coverage(masks)", "blend.astype(masks.dtype)",
@@ -162,6 +162,25 @@ _ADAIN_MUTATIONS = [
     ("features keep their mean", "+ style_mean", "+ mean"),
     ("a flat channel is divided by 0",
      "jnp.maximum(deviation(content), 1e-3)", "(deviation(content) - 1e-4)"),
+]  # fmt: skip
+
+_CONV = ("tests/ops/test_conv.py",)
+_CONV_MUTATIONS = [
+    ("accelerators pad the end with the second line",
+     "(-1, (2 + offset, -offset))", "(-1, (1 + offset, 1 - offset))"),
+    ("accelerators lose the corners of the gradient",
+     "            if row is None and column is None:", "            if None not in (row, column):"),
+    ("accelerators correct borders as CPUs do",
+     "default=partial(_convolve_padded", "default=partial(_convolve_with_border"),
+]  # fmt: skip
+
+_ROOTS = ("tests/ops/test_newton_schulz.py",)
+_ROOT_MUTATIONS = [
+    ("blocks lie on top of each other", "used[k] += sizes[i]", "used[k] += 0"),
+    ("blocks are scaled by the norm of all", "numbers[:, :, None] == numbers[:, None, :]",
+     "numbers[:, :, None] >= 0 * numbers[:, None, :]"),
+    ("accelerators take one root after the other", "default=_roots_together",
+     "default=_roots_in_turn"),
 ]  # fmt: skip
 
 _SINGLE_MUTATIONS = [
@@ -253,6 +272,8 @@ MUTATIONS: list[Mutation] = [
     *(Mutation("pyramid", *row, _PYRAMID) for row in _PYRAMID_MUTATIONS),
     *(Mutation("color", *row, _COLOR) for row in _COLOR_MUTATIONS),
     *(Mutation("AdaIN", *row, _ADAIN) for row in _ADAIN_MUTATIONS),
+    *(Mutation("convolution", *row, _CONV) for row in _CONV_MUTATIONS),
+    *(Mutation("linear algebra", *row, _ROOTS) for row in _ROOT_MUTATIONS),
     *(Mutation(*row) for row in _SINGLE_MUTATIONS),
     *(Mutation("resume", *row, _LEDGER) for row in _RESUME_MUTATIONS),
     *(Mutation("atomic writing", *row, _ATOMIC) for row in _ATOMIC_MUTATIONS),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import GOLDEN, IMAGES
 
-from jaxstyle import LAYERS, features, limit_filters, normalize_weights, read_image
+from jaxstyle import LAYERS, features, limit_filters, normalize_weights, read_image, vgg19
 from jaxstyle.options import BLOCKS, min_side
 from jaxstyle.vgg19 import PARAM_SHAPES, transform_kernels
 
@@ -106,6 +106,30 @@ def test_pooling_reduces_blocks_of_two_by_two(params, content, pooling):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("shape", [(4, 6, 3), (2, 5, 7, 3)])
+def test_max_pooling_for_tpus_equals_that_for_other_devices(random, shape):
+    x = jnp.asarray(random.normal(size=shape), jnp.float32)
+    outputs, gradients = [], []
+    for pool in (vgg19._max_of_windows, vgg19._two_maxima):
+        even = lambda x, pool=pool: pool(x[..., : x.shape[-3] // 2 * 2, : x.shape[-2] // 2 * 2, :])
+        outputs.append(even(x))
+        gradients.append(jax.grad(lambda x, even=even: jnp.sum(jnp.sin(even(x))))(x))
+    np.testing.assert_array_equal(*outputs)
+    np.testing.assert_allclose(*gradients, rtol=1e-6)
+
+
+def test_gradient_of_relu_is_0_where_it_is_0():
+    x = jnp.array([-1.0, 0.0, 2.0])
+    np.testing.assert_array_equal(jax.grad(lambda x: 3 * vgg19._relu(x).sum())(x), [0, 0, 3])
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu", "cuda"])
+def test_only_tpus_pool_by_windows(params, content, platform):
+    pool = jax.jit(jax.grad(lambda x: features(params, x, ("pool1",))["pool1"].sum()))
+    text = pool.trace(content).lower(lowering_platforms=(platform,)).as_text()
+    assert ("select_and_scatter" in text) == (platform == "tpu")
+
+
 def test_scaled_average_keeps_the_mean_activation_of_max_pooling(params):
     image = read_image(IMAGES / "coffee.jpg", 256)
     size = {

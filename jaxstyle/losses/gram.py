@@ -1,5 +1,7 @@
 """Gram matrices: which features occur together, independent of position."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,15 +63,16 @@ def inner_products(x: jax.Array) -> jax.Array:
 
 @inner_products.defjvp
 def _inner_products_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    half = _cross_products(*primals, *tangents)
+    # The gradient is a map of the dtype of X, and so are the factors of its product.
+    half = _cross_products(*primals, *tangents, round_to=primals[0].dtype)
     return inner_products(*primals), half + half.swapaxes(-1, -2)
 
 
-def _cross_products(a: jax.Array, b: jax.Array) -> jax.Array:
+def _cross_products(a: jax.Array, b: jax.Array, round_to: Any = None) -> jax.Array:
     """Compute AᵀB in full float32 precision: losses are differences of such sums."""
     dtype = np.promote_types(a.dtype, np.float32)
-    full = {"precision": "highest", "preferred_element_type": dtype}
-    return jnp.einsum("...pi,...pj->...ij", a, b, **full)
+    full = {"precision": "highest", "preferred_element_type": round_to or dtype}
+    return jnp.einsum("...pi,...pj->...ij", a, b, **full).astype(dtype)
 
 
 def gram_loss(

@@ -172,14 +172,22 @@ def wasserstein_parts(
     """
     weights, flat = positions(features, mask)
     mean = (weights * flat).sum(axis=-2)
-    # Centering before squaring is accurate where the mean is much larger than the deviation.
-    x = jnp.sqrt(weights) * (flat - mean[..., None, :])
-    traces = jnp.square(x).sum(axis=(-2, -1)) + jnp.square(target.root).sum(axis=(-2, -1))
-    if x.shape[-2] < x.shape[-1]:
+    # Centering before squaring is accurate where the mean is much larger than the deviation. The
+    # centered map has the dtype of the features, so that no larger one is written to memory.
+    n, channels = flat.shape[-2:]
+    x = features.reshape(flat.shape) - mean[..., None, :].astype(features.dtype)
+    if mask is not None:
+        x *= jnp.sqrt(n * weights).astype(features.dtype)
+    if n < channels:
+        x = x.astype(flat.dtype)
         y = matmul(x, target.root)
-        product = matmul(y, y.swapaxes(-1, -2))
+        variance = jnp.square(x).sum(axis=(-2, -1)) / n
+        product = matmul(y, y.swapaxes(-1, -2)) / n
     else:
-        product = matmul(matmul(target.root, inner_products(x)), target.root)
+        covariance = inner_products(x) / n
+        variance = jnp.trace(covariance, axis1=-2, axis2=-1)
+        product = matmul(matmul(target.root, covariance), target.root)
+    target_variance = jnp.square(target.root).sum(axis=(-2, -1))
     means = jnp.square(mean - target.mean).sum(axis=-1)
-    channels = x.shape[-1]
-    return (means + traces) / channels, (2 / channels) ** 2 * product
+    rest = (means + variance + target_variance) / channels
+    return rest, (2 / channels) ** 2 * product

@@ -94,6 +94,7 @@ def _backward(
     padding: _ResolvedPadding, saved: tuple, cotangent: jax.Array
 ) -> tuple[jax.Array, jax.Array, None]:
     x, kernel, transformed = saved
+    x_bar: jax.Array
     if transformed is not None:
         x_bar = _unpad(winograd.convolve_transposed(cotangent, transformed), padding)
     elif padding == "zeros":
@@ -169,19 +170,49 @@ def _convolve_transposed_with_border(
 
 
 def _pad(x: jax.Array, padding: _ResolvedPadding) -> jax.Array:
-    return _pad_axis(_pad_axis(x, 1, padding), 2, padding)
+    """Pad height and width by one at both ends, as shifted maps that fuse into one loop."""
+    for axis in (1, 2):
+        inside = _shift(x, {axis: (1, 1)})
+        if padding != "zeros":
+            offset = _SOURCE_OFFSET[padding]
+            for position, source in ((0, (-offset, 2 + offset)), (-1, (2 + offset, -offset))):
+                line = _is_line(inside, axis, position)
+                inside = jnp.where(line, _shift(x, {axis: source}), inside)
+        x = inside
+    return x
 
 
 def _unpad(x: jax.Array, padding: _ResolvedPadding) -> jax.Array:
-    """Apply the transpose of `_pad`."""
-    return _unpad_axis(_unpad_axis(x, 1, padding), 2, padding)
-
-
-def _pad_axis(x: jax.Array, axis: int, padding: _ResolvedPadding) -> jax.Array:
-    """Pad an axis by one at both ends; `take` compiles faster than `jnp.pad` with a mode."""
+    """Apply the transpose of `_pad`, as shifted maps that fuse into one loop."""
+    inside = _shift(x, {1: (-1, -1), 2: (-1, -1)})
     if padding == "zeros":
-        return jnp.pad(x, [(int(i == axis),) * 2 for i in range(x.ndim)])
-    return x.take(np.pad(np.arange(x.shape[axis]), 1, mode=padding), axis=axis, mode="clip")
+        return inside
+    offset, result = _SOURCE_OFFSET[padding], inside
+    # What each axis adds to the line that was copied, and to no other line.
+    sources = {None: (-1, -1), offset: (offset, -2 - offset), -1 - offset: (-2 - offset, offset)}
+    for row, row_source in sources.items():
+        for column, column_source in sources.items():
+            if row is None and column is None:
+                continue
+            added = _shift(x, {1: row_source, 2: column_source})
+            for axis, position in ((1, row), (2, column)):
+                if position is not None:
+                    added = jnp.where(_is_line(inside, axis, position), added, 0)
+            result += added
+    return result
+
+
+def _is_line(x: jax.Array, axis: int, position: int) -> np.ndarray:
+    """Return whether an index along an axis equals `position`; a constant, which always fuses."""
+    length = x.shape[axis]
+    mask = np.arange(length) == position % length
+    return mask.reshape([length if i == axis else 1 for i in range(x.ndim)])
+
+
+def _shift(x: jax.Array, amounts: dict[int, tuple[int, int]]) -> jax.Array:
+    """Add zeros before and after the values of each axis; remove values where negative."""
+    config = [(*amounts.get(axis, (0, 0)), 0) for axis in range(x.ndim)]
+    return jax.lax.pad(x, jnp.zeros((), x.dtype), config)
 
 
 def _border(x: jax.Array, offset: int) -> _BorderLines:
@@ -208,25 +239,6 @@ def _add_lines(
     for position, line in ((offset, first), (x.shape[axis] - 1 - offset, last)):
         x += jnp.where(index == position, line, 0)
     return x
-
-
-def _unpad_axis(x: jax.Array, axis: int, padding: _ResolvedPadding) -> jax.Array:
-    """Apply the transpose of `_pad_axis`, as shifted maps that fuse into one loop."""
-    length = x.shape[axis] - 2
-
-    def from_index(start: int) -> jax.Array:
-        amounts = [(0, 0, 0)] * x.ndim
-        amounts[axis] = (-start, start + length - x.shape[axis], 0)
-        return jax.lax.pad(x, jnp.zeros((), x.dtype), amounts)
-
-    inside = from_index(1)
-    if padding == "zeros":
-        return inside
-    offset = _SOURCE_OFFSET[padding]
-    index = jax.lax.broadcasted_iota(jnp.int32, inside.shape, axis)
-    first = jnp.where(index == offset, from_index(-offset), 0)
-    last = jnp.where(index == length - 1 - offset, from_index(2 + offset), 0)
-    return inside + first + last
 
 
 def _border_response(

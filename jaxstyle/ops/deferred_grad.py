@@ -55,7 +55,7 @@ def _backward(_: Callable[..., Any], vjp: Any, cotangents: tuple[Array, Any]) ->
     # Adding a zero that depends on `x_bar` keeps XLA from computing the gradient earlier. XLA's
     # scheduler ignores optimization barriers. Map-sized residuals of `function` are then
     # recomputed from what the network itself stores.
-    zero = 0 * x_bar.ravel()[0]
+    zero = 0 * x_bar[(0,) * x_bar.ndim]
 
     def delay(residual: Any) -> Any:
         is_map = residual.size == x_bar.size and jnp.issubdtype(residual.dtype, jnp.floating)

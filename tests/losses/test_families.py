@@ -294,8 +294,9 @@ def test_half_precision_is_summed_in_float32(random, name):
     assert loss.dtype == jnp.float32
     # From the same rounded features, so that only the sums are compared.
     expected = loss_of(name, x.astype(jnp.bfloat16).astype(jnp.float32), y)
-    # The random directions of `sliced` are rounded as well.
-    np.testing.assert_allclose(loss, expected, rtol=5e-3 if name == "sliced" else 1e-4)
+    # The random directions of `sliced` and the centered features of `wasserstein` are rounded too.
+    rounds_more = name in ("sliced", "wasserstein")
+    np.testing.assert_allclose(loss, expected, rtol=5e-3 if rounds_more else 1e-4)
 
 
 @pytest.mark.slow
