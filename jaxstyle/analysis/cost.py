@@ -73,7 +73,13 @@ def time_pixel_step(params: Params, config: StyleConfig) -> float:
 
 
 def lower_step(
-    params: Params, config: StyleConfig, shape: tuple[int, int], *, length: int = 32
+    params: Params,
+    config: StyleConfig,
+    shape: tuple[int, int],
+    *,
+    length: int = 32,
+    batch: int = 1,
+    sharding: jax.sharding.Sharding | None = None,
 ) -> tuple[jax.stages.Lowered, tuple[Any, ...]]:
     """Lower the program of a chunk of steps for one style image without masks.
 
@@ -84,6 +90,8 @@ def lower_step(
       config: configuration of the run.
       shape: height and width of the level.
       length: largest number of steps in the chunk.
+      batch: number of images.
+      sharding: where the arrays would be, e.g. on a device of `describe_device`.
 
     Returns:
       The lowered program and its arguments, with a `jax.ShapeDtypeStruct` for each array.
@@ -99,10 +107,22 @@ def lower_step(
     init_state = partial(programs.init_state, optimizer_spec=config.optimizer_spec, batched=False)
     state = jax.eval_shape(init_state, image, hyperparams)
     arguments = params, targets, hyperparams, state, 1
+    if batch > 1 or sharding is not None:
+        lead = (batch,) if batch > 1 else ()
+        at = partial(_describe, sharding=sharding)
+        images = jax.tree.map(partial(at, lead=lead), (targets, hyperparams, state))
+        arguments = jax.tree.map(at, params), *images, at(1)
     lowered = programs.run_steps.lower(
-        *arguments, optimizer_spec=config.optimizer_spec, length=length, batched=False
+        *arguments, optimizer_spec=config.optimizer_spec, length=length, batched=batch > 1
     )
     return lowered, arguments
+
+
+def _describe(
+    leaf: Any, lead: tuple[int, ...] = (), sharding: jax.sharding.Sharding | None = None
+) -> jax.ShapeDtypeStruct:
+    shape, dtype = (*lead, *np.shape(leaf)), jnp.result_type(leaf)
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
 
 def measure_step(params: Params, config: StyleConfig, shape: tuple[int, int]) -> tuple[int, float]:
