@@ -172,19 +172,22 @@ def wasserstein_parts(
     """
     weights, flat = positions(features, mask)
     mean = (weights * flat).sum(axis=-2)
-    # Centering before squaring is accurate where the mean is much larger than the deviation. The
-    # centered map has the dtype of the features, so that no larger one is written to memory.
+    # Centering before squaring is accurate where the mean is much larger than the deviation.
     n, channels = flat.shape[-2:]
-    x = features.reshape(flat.shape) - mean[..., None, :].astype(features.dtype)
-    if mask is not None:
-        x *= jnp.sqrt(n * weights).astype(features.dtype)
+    if features.dtype == flat.dtype:
+        x, divisor = jnp.sqrt(weights) * (flat - mean[..., None, :]), 1
+    else:
+        # The centered map stays in half precision, so that no larger one is written to memory.
+        x, divisor = features.reshape(flat.shape) - mean[..., None, :].astype(features.dtype), n
+        if mask is not None:
+            x *= jnp.sqrt(n * weights).astype(features.dtype)
     if n < channels:
         x = x.astype(flat.dtype)
         y = matmul(x, target.root)
-        variance = jnp.square(x).sum(axis=(-2, -1)) / n
-        product = matmul(y, y.swapaxes(-1, -2)) / n
+        variance = jnp.square(x).sum(axis=(-2, -1)) / divisor
+        product = matmul(y, y.swapaxes(-1, -2)) / divisor
     else:
-        covariance = inner_products(x) / n
+        covariance = inner_products(x) / divisor
         variance = jnp.trace(covariance, axis1=-2, axis2=-1)
         product = matmul(matmul(target.root, covariance), target.root)
     target_variance = jnp.square(target.root).sum(axis=(-2, -1))

@@ -79,7 +79,7 @@ def _scales(dtype: Any) -> list[float]:
 
 
 def _correction(product: jax.Array, scale: float | jax.Array) -> jax.Array:
-    identity = jnp.eye(product.shape[-1], dtype=product.dtype)
+    identity = jnp.broadcast_to(jnp.eye(product.shape[-1], dtype=product.dtype), product.shape)
     return scale * (1.5 * identity - 0.5 * scale**2 * product)
 
 
