@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from jaxstyle.options import (
     STYLE_LOSSES,
@@ -22,6 +22,7 @@ from jaxstyle.options import (
     Optimizer,
     Padding,
     Pooling,
+    Precision,
     StyleLoss,
     TVForm,
     WhichConv,
@@ -31,6 +32,7 @@ from jaxstyle.options import (
     layers_of,
     split_term,
 )
+from jaxstyle.spec import LossSpec, OptimizerSpec, Weights
 
 Layers = Mapping[str, float] | Iterable[str] | Iterable[tuple[str, float]]
 """Layers or terms: a mapping from names to weights, names, or pairs of name and weight."""
@@ -38,54 +40,6 @@ Layers = Mapping[str, float] | Iterable[str] | Iterable[tuple[str, float]]
 
 # Norm of the largest filter of conv4_1, in multiples of the median.
 _ADAIN_FILTER_LIMIT = 5.5
-
-
-class Weights(NamedTuple):
-    """Coefficients of the terms of the loss: a pytree of numbers, which may be traced.
-
-    Attributes:
-      content: coefficient of each content term.
-      style: coefficient of each style term.
-      tv: coefficient of the total variation.
-      laplacian: coefficient of the matting Laplacian.
-    """
-
-    content: dict[str, float]
-    style: dict[str, float]
-    tv: float
-    laplacian: float = 0.0
-
-
-@dataclass(frozen=True)
-class LossSpec:
-    """Static options of the loss: hashable, and part of the key of a compiled program.
-
-    `content_layers` and `style_layers` are terms, such as `relu4_2` or `sliced:relu3_1`.
-    `conv` and `filter_limit` are applied to the weights before the loop, not by `total_loss`.
-    """
-
-    content_layers: tuple[str, ...]
-    style_layers: tuple[str, ...]
-    pooling: Pooling
-    padding: Padding
-    dtype: DType
-    content_norm: ContentNorm
-    style_loss: str
-    gram_norm: GramNorm
-    tv_form: TVForm
-    laplacian: bool
-    conv: WhichConv
-    filter_limit: float
-
-
-@dataclass(frozen=True)
-class OptimizerSpec:
-    """Static options of the optimization: hashable, and part of the key of a compiled program."""
-
-    optimizer: Optimizer
-    line_search: bool
-    clamp: bool
-    carry: Carry
 
 
 def _option(
@@ -265,6 +219,12 @@ class StyleConfig:
         expert=True,
     )
     dtype: DType = _option("float32", "data type of the VGG19 features", expert=True)
+    precision: Precision = _option(
+        "default",
+        "precision of float32 convolutions on TPUs (1, 3 or 6 passes of bfloat16) and GPUs (TF32, "
+        "TF32, float32); CPUs always compute in float32",
+        expert=True,
+    )
     content_norm: ContentNorm = _option(
         "mean",
         "content loss: mean of the squared differences (mean) or half their sum (gatys)",
@@ -353,6 +313,7 @@ class StyleConfig:
             pooling=self.pooling,
             padding=self.padding,
             dtype=self.dtype,
+            precision=self.precision,
             content_norm=self.content_norm,
             style_loss=self.style_loss,
             gram_norm=self.gram_norm,

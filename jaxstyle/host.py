@@ -1,4 +1,4 @@
-"""Changes to the process: the compilation cache, signal handlers, memory returned to the system."""
+"""Changes to the process: platform, compilation cache, signal handlers, memory given back."""
 
 import contextlib
 import ctypes
@@ -14,12 +14,51 @@ from typing import Any
 import jax
 from filelock import FileLock, Timeout
 
+from jaxstyle.options import Platform
+
 _INTERRUPTS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
 # JAX removes the oldest entries beyond this size.
 _CACHE_BYTES = 2**30
 _LOCK_SECONDS = 2
+
+
+def use_platform(platform: Platform | None = None) -> None:
+    """Make JAX compute on a platform, and check that it is there.
+
+    JAX by itself falls back to the CPU without saying so.
+
+    Args:
+      platform: `cpu`, `gpu` (NVIDIA) or `tpu`; `None` for what JAX chooses, or what
+        `JAX_PLATFORMS` says.
+
+    Raises:
+      ValueError: JAX cannot use the platform, or uses another one in this process already.
+
+    Example:
+      >>> from jaxstyle.host import use_platform
+      >>> use_platform("cpu")
+    """
+    # JAX's name of an NVIDIA GPU.
+    wanted = {"gpu": "cuda"}.get(str(platform), platform)
+    before = jax.config.values["jax_platforms"]
+    if wanted is not None:
+        jax.config.update("jax_platforms", wanted)
+    try:
+        found = jax.default_backend()
+    except Exception as error:
+        asked = jax.config.values["jax_platforms"]
+        jax.config.update("jax_platforms", before)
+        extra = {"cuda": "cuda", "tpu": "tpu"}.get(str(asked))
+        remedy = f"; is it free, and was 'jaxstyle[{extra}]' installed?" if extra else "."
+        # An assertion of JAX has no message.
+        raise ValueError(
+            f"JAX finds no {platform or asked} here{remedy} {error}".strip()
+        ) from error
+    if platform not in (None, found):
+        jax.config.update("jax_platforms", before)
+        raise ValueError(f"`platform` is {platform}, but JAX already computes on a {found} here.")
 
 
 def enable_compilation_cache() -> None:

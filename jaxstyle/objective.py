@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxstyle.config import LossSpec, StyleConfig, Weights, is_traced
+from jaxstyle.config import StyleConfig, is_traced
 from jaxstyle.losses import (
     color_windows,
     content_loss,
@@ -28,6 +28,7 @@ from jaxstyle.losses.families import StyleFamily
 from jaxstyle.ops.deferred_grad import deferred_grad
 from jaxstyle.ops.newton_schulz import root_traces
 from jaxstyle.options import layers_of, split_term
+from jaxstyle.spec import LossSpec, Weights
 from jaxstyle.types import AnyArray, Params, Tap, check_floating
 from jaxstyle.vgg19 import features
 
@@ -424,5 +425,6 @@ def _content_loss(features: Array, term: str, target: Array, spec: LossSpec) -> 
 def _extract_features(
     params: Params, image: AnyArray, layers: Sequence[str], spec: LossSpec, **tap: Tap
 ) -> dict[str, Any]:
-    options = {"pooling": spec.pooling, "padding": spec.padding, "dtype": spec.dtype, **tap}
+    names = ("pooling", "padding", "dtype", "precision")
+    options: dict[str, Any] = {name: getattr(spec, name) for name in names} | tap
     return features(params, image, layers, **options)

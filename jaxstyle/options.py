@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 Pooling = Literal["max", "average", "scaled_average"]
 Padding = Literal["zeros", "reflect", "edge", "edge_first"]
 DType = Literal["float32", "bfloat16", "float64"]
+Precision = Literal["default", "high", "highest"]
 ContentNorm = Literal["mean", "gatys"]
 GramNorm = Literal["mean", "gatys"]
 ContentLoss = Literal["features", "self_similarity"]
@@ -27,6 +28,7 @@ Optimizer = Literal["pyramid_adam", "adam", "lbfgs"]
 Carry = Literal["detail", "picture", "moments"]
 Pairing = Literal["cross", "each"]
 LogFormat = Literal["text", "json"]
+Platform = Literal["cpu", "gpu", "tpu"]
 
 NAME_TEMPLATE = "{content}_{style}.png"
 """Default file name of a batch result; see `jaxstyle.batch.names.output_name`."""

@@ -8,6 +8,7 @@ training data is part of the weights (`params["color"]`), so images need no prep
 import math
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import flax.linen as nn
@@ -19,11 +20,13 @@ from jaxtyping import Array, Float
 
 from jaxstyle.ops import winograd
 from jaxstyle.ops.conv import conv3x3
+from jaxstyle.ops.pooling import average_pool, max_pool
 from jaxstyle.options import (
     BLOCKS,
     LAYERS,
     Padding,
     Pooling,
+    Precision,
     WhichConv,
     check_layers,
     check_option,
@@ -37,6 +40,7 @@ _AVERAGE_SCALE = 1.43
 # Input times output channels from which Winograd's convolution is clearly faster on a CPU. conv2_2
 # is the first layer that reaches it.
 _WINOGRAD_MIN_CHANNELS = 128 * 128
+_BEFORE_POOLING = {before for before, name in pairwise(LAYERS) if name.startswith("pool")}
 
 
 PARAM_SHAPES: dict[str, dict[str, tuple[int, ...]]] = {"color": {"kernel": (3, 3), "bias": (3,)}}
@@ -68,30 +72,10 @@ _relu.defvjp(_relu_forward, lambda y, y_bar: (jnp.where(y != 0, y_bar, 0),))
 
 
 def _pool(x: jax.Array, pooling: Pooling) -> jax.Array:
-    height, width = x.shape[-3] // 2, x.shape[-2] // 2
-    x = x[..., : 2 * height, : 2 * width, :]
     if pooling == "max":
-        return jax.lax.platform_dependent(x, tpu=_max_of_windows, default=_two_maxima)
-    x = _split_windows(x).mean(axis=(-4, -2))
-    return x * _AVERAGE_SCALE if pooling == "scaled_average" else x
-
-
-def _split_windows(x: jax.Array) -> jax.Array:
-    *batch, height, width, channels = x.shape
-    return x.reshape(*batch, height // 2, 2, width // 2, 2, channels)
-
-
-def _two_maxima(x: jax.Array) -> jax.Array:
-    """Compute the maximum of windows of 2x2, in less time and memory than `reduce_window`."""
-    x = _split_windows(x)
-    x = jnp.maximum(x[..., 0, :, :, :], x[..., 1, :, :, :])
-    return jnp.maximum(x[..., 0, :], x[..., 1, :])
-
-
-def _max_of_windows(x: jax.Array) -> jax.Array:
-    """Compute the same; TPUs have an operation for this and its gradient, but none for strides."""
-    window = (*[1] * (x.ndim - 3), 2, 2, 1)
-    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "VALID")
+        # Where ReLU was not applied before, it comes here, to a quarter of the values.
+        return _relu(max_pool(x))
+    return average_pool(x) * (_AVERAGE_SCALE if pooling == "scaled_average" else 1)
 
 
 class Conv(nn.Module):
@@ -100,10 +84,12 @@ class Conv(nn.Module):
     Attributes:
       padding: border padding, see `jaxstyle.ops.conv.conv3x3`.
       dtype: dtype of the activations; the weights are cast to it.
+      precision: precision of the products, see `jaxstyle.ops.conv.conv3x3`.
     """
 
     padding: Padding
     dtype: Any
+    precision: Precision
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -120,6 +106,7 @@ class Conv(nn.Module):
             bias,
             padding=self.padding,
             first=name == "conv1_1",
+            precision=self.precision,
             transformed=self.get_variable("params", "winograd") if is_float32 else None,
         )
 
@@ -132,12 +119,14 @@ class VGG19(nn.Module):
       pooling: `max`, `average`, or `scaled_average` (average times 1.43).
       padding: border padding, see `jaxstyle.ops.conv.conv3x3`.
       dtype: dtype of the activations; the weights are cast to it.
+      precision: precision of the products, see `jaxstyle.ops.conv.conv3x3`.
     """
 
     layers: tuple[str, ...]
     pooling: Pooling = "max"
     padding: Padding = "zeros"
     dtype: Any = jnp.float32
+    precision: Precision = "default"
 
     @nn.compact
     def __call__(self, image: jax.Array, tap: Tap = _identity_tap) -> dict[str, Any]:
@@ -149,11 +138,11 @@ class VGG19(nn.Module):
             if len(outputs) == len(requested):
                 break
             if name.startswith("conv"):
-                x = Conv(self.padding, self.dtype, name=name)(x)
-            elif name.startswith("relu"):
-                x = _relu(x)
-            else:
+                x = Conv(self.padding, self.dtype, self.precision, name=name)(x)
+            elif name.startswith("pool"):
                 x = _pool(x, self.pooling)
+            elif name in requested or not (self.pooling == "max" and name in _BEFORE_POOLING):
+                x = _relu(x)
             if name in requested:
                 x, outputs[name] = tap(name, x)
         return {name: outputs[name] for name in self.layers}
@@ -167,6 +156,7 @@ def features(
     pooling: Pooling = "max",
     padding: Padding = "zeros",
     dtype: Any = jnp.float32,
+    precision: Precision = "default",
     tap: Tap = _identity_tap,
 ) -> dict[str, Any]:
     """Compute the feature maps of an image at the given layers.
@@ -182,6 +172,8 @@ def features(
       padding: `zeros` (as trained), `reflect`, `edge`, or `edge_first`; see
         `jaxstyle.ops.conv.conv3x3`.
       dtype: dtype of the activations.
+      precision: precision of the products on TPUs and GPUs: `default`, `high` or `highest`, as in
+        `jax.lax.Precision`. CPUs always compute in full precision.
       tap: called with the name and map of each requested layer as soon as the map is computed.
         It returns the map to pass to the next layer, and the value to return for this layer.
 
@@ -190,8 +182,8 @@ def features(
       `[*batch, h_l, w_l, c_l]`, or what `tap` returned for it.
 
     Raises:
-      ValueError: If a layer, `pooling` or `padding` is unknown, or if the image is not RGB or
-        is too small for the deepest layer.
+      ValueError: If a layer, `pooling`, `padding` or `precision` is unknown, or if the image is
+        not RGB or is too small for the deepest layer.
       TypeError: If the image has an integer dtype, or if `layers` is a string.
 
     Example:
@@ -208,6 +200,7 @@ def features(
     check_layers(layers)
     check_option("pooling", pooling, Pooling)
     check_option("padding", padding, Padding)
+    check_option("precision", precision, Precision)
     if image.ndim < 3 or image.shape[-1] != 3:
         raise ValueError(f"`image` has shape {image.shape}; it must be [..., h, w, 3], RGB.")
     check_floating(image=image)
@@ -221,7 +214,7 @@ def features(
             f"`image` is {height}x{width} (height x width); {deepest} needs both sides at least "
             f"{needed}. Use a larger image or shallower layers."
         )
-    model = VGG19(tuple(layers), pooling, padding, dtype)
+    model = VGG19(tuple(layers), pooling, padding, dtype, precision)
     try:
         # Biases have fewer axes than maps, which callers may have disallowed.
         with jax.numpy_rank_promotion("allow"):

@@ -172,6 +172,9 @@ _CONV_MUTATIONS = [
      "            if row is None and column is None:", "            if None not in (row, column):"),
     ("accelerators correct borders as CPUs do",
      "default=partial(_convolve_padded", "default=partial(_convolve_with_border"),
+    ("border lines are multiplied in default precision",
+     "jnp.matmul(windows, taps.reshape(-1, taps.shape[-1]), precision=form.precision)",
+     "jnp.matmul(windows, taps.reshape(-1, taps.shape[-1]))"),
 ]  # fmt: skip
 
 _ROOTS = ("tests/ops/test_newton_schulz.py",)

@@ -5,6 +5,7 @@ import signal
 import threading
 from pathlib import Path
 
+import jax
 import pytest
 
 from jaxstyle import host
@@ -32,6 +33,29 @@ def test_freed_memory_returns_to_the_system():
 def test_release_memory_accepts_other_c_libraries(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
     host.release_memory()
+
+
+@pytest.mark.parametrize(
+    ("platform", "says"),
+    [("tpu", r"finds no tpu here.*'jaxstyle\[tpu\]'"), ("gpu", r"no gpu here.*'jaxstyle\[cuda\]'")],
+)
+def test_a_platform_that_is_not_there_is_an_error(monkeypatch, platform, says):
+    def fail():
+        raise AssertionError
+
+    before = jax.config.values["jax_platforms"]
+    monkeypatch.setattr(jax, "default_backend", fail)
+    with pytest.raises(ValueError, match=says):
+        host.use_platform(platform)
+    assert jax.config.values["jax_platforms"] == before
+
+
+def test_a_platform_other_than_the_one_in_use_is_an_error(monkeypatch):
+    host.use_platform()
+    host.use_platform("cpu")
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with pytest.raises(ValueError, match="`platform` is cpu, but JAX already computes on a gpu"):
+        host.use_platform("cpu")
 
 
 @pytest.fixture

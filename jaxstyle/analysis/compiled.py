@@ -36,8 +36,8 @@ class ProgramCost(NamedTuple):
       kernels: number of operations that the device starts: fusions, library calls, copies;
         operations inside loops count once for each round.
       bytes: bytes moved between the device's memory and its chip. Fusions are assumed to read
-        their operands once. Buffers in a TPU's on-chip memory do not count; the padding of
-        tiles does.
+        their operands once, or the slices that they use. Buffers in a TPU's on-chip memory do
+        not count; the padding of tiles does.
       large_copies: number of copies and transposes of more than 1 MiB.
       collectives: number of operations among devices.
     """
@@ -113,13 +113,17 @@ def read_cost(text: str) -> ProgramCost:
         match = _INSTRUCTION.match(line)
         assert match is not None
         _, result, operation, rest = match.groups()
-        operands = set(re.findall(r"%([\w.\-]+)", rest.split("), ")[0]))
         kernels += rounds
         if operation.endswith("-start"):
-            # Between memory and chip: one side counts.
-            number = max((_array_bytes(a) for a in _ARRAY.findall(result)[:2]), default=0)
+            # Between memory and chip: what arrives counts, once.
+            number = min((_array_bytes(a) for a in _ARRAY.findall(result)[:2]), default=0)
         else:
-            number = sum(_bytes(t) for t in (result, *(types.get(o, "") for o in operands)))
+            operands = _operands(rest)
+            called = re.search(r"calls=%?([\w.\-]+)", line)
+            sliced = _sliced_parameters(computations[called[1]]) if called else {}
+            read = {o: _bytes(types.get(o, "")) for o in operands}
+            read |= {o: min(read[o], sliced[i]) for i, o in enumerate(operands) if i in sliced}
+            number = _bytes(result) + sum(read.values())
         moved += rounds * number
         is_copy = operation in ("copy", "transpose") or "transpose_fusion" in line.split("=")[0]
         large_copies += rounds * (is_copy and number > 2 * _LARGE_COPY)
@@ -195,6 +199,28 @@ def _walk(computations: dict[str, list[str]], name: str) -> Iterator[tuple[int, 
                 yield from _walk(computations, called)
         else:
             yield 1, line
+
+
+def _operands(rest: str) -> list[str]:
+    """Return the names of operands, from what follows the opening parenthesis."""
+    return re.findall(r"%([\w.\-]+)", rest.split("), ")[0])
+
+
+def _sliced_parameters(lines: list[str]) -> dict[int, int]:
+    """Return the bytes read of each parameter of a fusion that reads only slices of it."""
+    users: dict[str, list[tuple[str, int]]] = {}
+    numbers = {}
+    for match in filter(None, map(_INSTRUCTION.match, lines)):
+        name, result, operation, rest = match.groups()
+        if operation == "parameter":
+            numbers[name] = int(rest.split(")")[0])
+        for operand in _operands(rest):
+            users.setdefault(operand, []).append((operation, _bytes(result)))
+    return {
+        number: sum(size for _, size in users[name])
+        for name, number in numbers.items()
+        if name in users and all(operation == "slice" for operation, _ in users[name])
+    }
 
 
 def _attribute(line: str, name: str) -> str:

@@ -35,6 +35,7 @@ from jaxstyle.cli.context import Options, RunContext
 from jaxstyle.cli.run_job import STDOUT, ImageOptions, check_outputs, run_job, write_image
 from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.errors import ExitCode, WeightsError, computing, printable
+from jaxstyle.host import use_platform
 from jaxstyle.io import images, weights
 from jaxstyle.io.atomic import check_name, check_output, file_sha256, name_limit
 from jaxstyle.io.hdf5 import check_file
@@ -62,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
             stack.enter_context(quiet())
         if getattr(args, "content", None) == STDIN:
             args.content = stack.enter_context(copy_stdin())
+        if "platform" in args:
+            use_platform(args.platform)
         return globals()[args.command](args)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from jaxstyle.config import Layers, StyleConfig
-from jaxstyle.options import Init, LogFormat
+from jaxstyle.options import Init, LogFormat, Platform
 from jaxstyle.presets import PRESETS
 
 
@@ -18,7 +18,7 @@ def add_options(
     start_file: bool = False,
     **defaults: Any,
 ) -> None:
-    """Add `--preset`, `--weights`, and a flag for each field of `StyleConfig`.
+    """Add `--preset`, `--weights`, `--platform`, and a flag for each field of `StyleConfig`.
 
     Args:
       parser: parser of the command.
@@ -39,6 +39,7 @@ def add_options(
         metavar="FILE",
         help="VGG19 weights file to use instead of the built-in one",
     )
+    add_platform(parser)
     note = "The defaults below apply without --preset. A preset changes some of them."
     basic = parser.add_argument_group("style transfer", None if "preset" in without else note)
     fields = [field for field in dataclasses.fields(StyleConfig) if field.name not in without]
@@ -67,6 +68,16 @@ def add_logging(parser: argparse.ArgumentParser) -> None:
         choices=get_args(LogFormat),
         default="text",
         help="json: one JSON object per event, on stdout (default: text)",
+    )
+
+
+def add_platform(parser: argparse.ArgumentParser) -> None:
+    """Add `--platform`."""
+    parser.add_argument(
+        "--platform",
+        choices=get_args(Platform),
+        help="where to compute; it is an error if there is none (default: a TPU or GPU that JAX "
+        "can use, else the CPU)",
     )
 
 

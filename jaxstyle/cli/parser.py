@@ -10,6 +10,7 @@ from jaxstyle import __version__
 from jaxstyle.cli.flags import (
     add_logging,
     add_options,
+    add_platform,
     numbers,
     positive,
     seconds,
@@ -243,6 +244,7 @@ def _add_score(commands: Any) -> None:
         help="long edge at which to compare (default: the result's own, at most 512)",
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="VGG19 weights file to use")
+    add_platform(parser)
     _add_max_pixels(parser)
     add_logging(parser)
 

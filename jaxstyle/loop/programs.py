@@ -16,10 +16,11 @@ from jaxtyping import Array, PRNGKeyArray
 from jaxstyle import objective, pyramid
 from jaxstyle.adain import adain
 from jaxstyle.color import with_chroma
-from jaxstyle.config import LossSpec, OptimizerSpec, StyleConfig, Weights
+from jaxstyle.config import StyleConfig
 from jaxstyle.objective import StyleStatistics, Targets, total_loss
 from jaxstyle.optimize import Info, State, averaged, init, make_optimizer, run
 from jaxstyle.options import ColorMode, layers_of
+from jaxstyle.spec import LossSpec, OptimizerSpec, Weights
 from jaxstyle.types import AnyArray, Params
 from jaxstyle.vgg19 import limit_filters, transform_kernels
 

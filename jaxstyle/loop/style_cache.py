@@ -8,9 +8,9 @@ from typing import Generic, TypeVar
 
 from jaxtyping import Float
 
-from jaxstyle.config import LossSpec
 from jaxstyle.loop import programs
 from jaxstyle.objective import StyleStatistics
+from jaxstyle.spec import LossSpec
 from jaxstyle.types import AnyArray, Params
 
 Value = TypeVar("Value")

@@ -76,7 +76,11 @@ def deviation(moments: Moments) -> Float[Array, "*batch c"]:
       >>> print(deviation(moments(jnp.array([[[1.0, 0.0], [3.0, 4.0]]]))))
       [1. 2.]
     """
-    variance = jnp.diagonal(moments.second, axis1=-2, axis2=-1) - jnp.square(moments.mean)
+    second = jnp.diagonal(moments.second, axis1=-2, axis2=-1)
+    return _root_of_variance(second - jnp.square(moments.mean))
+
+
+def _root_of_variance(variance: Array) -> Array:
     # sqrt has infinite slope at 0.
     return jnp.sqrt(jnp.maximum(variance, 1e-8))
 
@@ -105,9 +109,13 @@ def mean_std_loss(
       >>> print(mean_std_loss(style + 2, moments(style)))
       4.0
     """
-    image_moments = moments(features, mask)
-    means = jnp.square(image_moments.mean - target.mean).mean(axis=-1)
-    return means + jnp.square(deviation(image_moments) - deviation(target)).mean(axis=-1)
+    # Without the products of pairs of channels, which `moments` computes.
+    weights, flat = positions(features, mask)
+    mean = (weights * flat).sum(axis=-2)
+    variance = (weights * jnp.square(flat - mean[..., None, :])).sum(axis=-2)
+    means = jnp.square(mean - target.mean).mean(axis=-1)
+    deviations = _root_of_variance(variance) - deviation(target)
+    return means + jnp.square(deviations).mean(axis=-1)
 
 
 def gaussian(moments: Moments) -> Gaussian:

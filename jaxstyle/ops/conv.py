@@ -1,7 +1,7 @@
 """The 3x3 convolution of VGG: border padding, and a gradient that is fast inside loops."""
 
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +9,21 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstyle.ops import winograd
-from jaxstyle.options import Padding
+from jaxstyle.options import Padding, Precision
 from jaxstyle.types import check_floating
 
 _BorderLines = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 """Top and bottom row `[n, w, c]`, left and right column `[n, h, c]`."""
 _ResolvedPadding = Literal["zeros", "edge", "reflect"]
+
+
+class _Form(NamedTuple):
+    """Static options of a convolution."""
+
+    padding: _ResolvedPadding
+    precision: Precision
+
+
 # Distance from the border of the row or column that the padding copies.
 _SOURCE_OFFSET = {"edge": 0, "reflect": 1}
 
@@ -26,6 +35,7 @@ def conv3x3(
     *,
     padding: Padding = "zeros",
     first: bool = False,
+    precision: Precision = "default",
     transformed: Float[Array, "36 c d"] | None = None,
 ) -> Float[Array, "*batch h w d"]:
     """Cross-correlate a feature map with a 3x3 kernel and add a bias, preserving its size.
@@ -42,6 +52,8 @@ def conv3x3(
         network's first layer and `zeros` in all others: it avoids a dark frame in the
         result and leaves deep features as trained.
       first: whether this is the network's first layer.
+      precision: precision of the products on TPUs and GPUs, as in `jax.lax.Precision`. CPUs
+        compute in full precision, and so does `transformed`.
       transformed: `winograd.transform(kernel)`. If given, the map is computed with Winograd's
         algorithm. The gradient for the weights can then be taken only once; it is returned for
         `kernel`, not for `transformed`.
@@ -69,44 +81,40 @@ def conv3x3(
     x = x.reshape(-1, *x.shape[-3:])
     if padding == "edge_first":
         padding = "edge" if first else "zeros"
-    x = _conv(x, kernel, transformed, padding)
+    x = _conv(x, kernel, transformed, _Form(padding, precision))
     return x.reshape(*batch, *x.shape[1:]) + bias
 
 
 # Inside a loop, XLA's CPU compiler uses its fast kernels only for convolutions that are already
 # in canonical form (jax-ml/jax#12868). JAX's own gradient is not; this one is.
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _conv(
-    x: jax.Array, kernel: jax.Array, transformed: jax.Array | None, padding: _ResolvedPadding
-) -> jax.Array:
-    return _convolve(x, kernel, transformed, padding)
+def _conv(x: jax.Array, kernel: jax.Array, transformed: jax.Array | None, form: _Form) -> jax.Array:
+    return _convolve(x, kernel, transformed, form)
 
 
 def _forward(
-    x: jax.Array, kernel: jax.Array, transformed: jax.Array | None, padding: _ResolvedPadding
+    x: jax.Array, kernel: jax.Array, transformed: jax.Array | None, form: _Form
 ) -> tuple[jax.Array, tuple]:
     # Only the kernel's gradient needs the map. Where it is not used, as in style transfer,
     # the compiler drops both.
-    return _convolve(x, kernel, transformed, padding), (x, kernel, transformed)
+    return _convolve(x, kernel, transformed, form), (x, kernel, transformed)
 
 
-def _backward(
-    padding: _ResolvedPadding, saved: tuple, cotangent: jax.Array
-) -> tuple[jax.Array, jax.Array, None]:
+def _backward(form: _Form, saved: tuple, cotangent: jax.Array) -> tuple[jax.Array, jax.Array, None]:
     x, kernel, transformed = saved
     x_bar: jax.Array
     if transformed is not None:
-        x_bar = _unpad(winograd.convolve_transposed(cotangent, transformed), padding)
-    elif padding == "zeros":
-        x_bar = _conv(cotangent, _flip(kernel), None, "zeros")
+        x_bar = _unpad(winograd.convolve_transposed(cotangent, transformed), form.padding)
+    elif form.padding == "zeros":
+        x_bar = _conv(cotangent, _flip(kernel), None, form)
     else:
         x_bar = jax.lax.platform_dependent(
             cotangent,
             kernel,
-            cpu=partial(_convolve_transposed_with_border, padding=padding),
-            default=partial(_convolve_transposed_padded, padding=padding),
+            cpu=partial(_convolve_transposed_with_border, form=form),
+            default=partial(_convolve_transposed_padded, form=form),
         )
-    transpose = jax.linear_transpose(lambda kernel: _convolve(x, kernel, None, padding), kernel)
+    transpose = jax.linear_transpose(lambda kernel: _convolve(x, kernel, None, form), kernel)
     return x_bar, *transpose(cotangent), None
 
 
@@ -114,25 +122,27 @@ _conv.defvjp(_forward, _backward)
 
 
 def _convolve(
-    x: jax.Array, kernel: jax.Array, transformed: jax.Array | None, padding: _ResolvedPadding
+    x: jax.Array, kernel: jax.Array, transformed: jax.Array | None, form: _Form
 ) -> jax.Array:
     if transformed is not None:
-        return winograd.convolve(_pad(x, padding), transformed)
-    if padding == "zeros":
-        return _correlate(x, kernel, 1)
+        return winograd.convolve(_pad(x, form.padding), transformed)
+    if form.padding == "zeros":
+        return _correlate(x, kernel, 1, form)
     return jax.lax.platform_dependent(
         x,
         kernel,
-        cpu=partial(_convolve_with_border, padding=padding),
-        default=partial(_convolve_padded, padding=padding),
+        cpu=partial(_convolve_with_border, form=form),
+        default=partial(_convolve_padded, form=form),
     )
 
 
-def _correlate(x: jax.Array, kernel: jax.Array, zeros: int) -> jax.Array:
+def _correlate(x: jax.Array, kernel: jax.Array, zeros: int, form: _Form) -> jax.Array:
     """Cross-correlate a map with `zeros` rows and columns of zeros around it."""
     layout = ("NHWC", "HWIO", "NHWC")
     around = [(zeros, zeros)] * 2
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), around, dimension_numbers=layout)
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), around, dimension_numbers=layout, precision=form.precision
+    )
 
 
 def _flip(kernel: jax.Array) -> jax.Array:
@@ -141,30 +151,29 @@ def _flip(kernel: jax.Array) -> jax.Array:
 
 
 # On accelerators: pad the map. This is one kernel, and accelerators wait for each launch.
-def _convolve_padded(x: jax.Array, kernel: jax.Array, padding: _ResolvedPadding) -> jax.Array:
-    return _correlate(_pad(x, padding), kernel, 0)
+def _convolve_padded(x: jax.Array, kernel: jax.Array, form: _Form) -> jax.Array:
+    return _correlate(_pad(x, form.padding), kernel, 0, form)
 
 
-def _convolve_transposed_padded(
-    cotangent: jax.Array, kernel: jax.Array, padding: _ResolvedPadding
-) -> jax.Array:
-    return _unpad(_correlate(cotangent, _flip(kernel), 2), padding)
+def _convolve_transposed_padded(cotangent: jax.Array, kernel: jax.Array, form: _Form) -> jax.Array:
+    return _unpad(_correlate(cotangent, _flip(kernel), 2, form), form.padding)
 
 
 # On CPUs: padding affects only the outermost rows and columns of the output. Correcting these is
 # faster than padding the whole map, and needs less memory.
-def _convolve_with_border(x: jax.Array, kernel: jax.Array, padding: _ResolvedPadding) -> jax.Array:
-    border = _border(x, _SOURCE_OFFSET[padding])
-    return _add_to_border(_correlate(x, kernel, 1), 0, _border_response(border, kernel, padding))
+def _convolve_with_border(x: jax.Array, kernel: jax.Array, form: _Form) -> jax.Array:
+    border = _border(x, _SOURCE_OFFSET[form.padding])
+    response = _border_response(border, kernel, form)
+    return _add_to_border(_correlate(x, kernel, 1, form), 0, response)
 
 
 def _convolve_transposed_with_border(
-    cotangent: jax.Array, kernel: jax.Array, padding: _ResolvedPadding
+    cotangent: jax.Array, kernel: jax.Array, form: _Form
 ) -> jax.Array:
-    x_bar: jax.Array = _conv(cotangent, _flip(kernel), None, "zeros")
-    offset = _SOURCE_OFFSET[padding]
+    x_bar: jax.Array = _conv(cotangent, _flip(kernel), None, form._replace(padding="zeros"))
+    offset = _SOURCE_OFFSET[form.padding]
     response_transposed = jax.linear_transpose(
-        lambda border: _border_response(border, kernel, padding), _border(x_bar, offset)
+        lambda border: _border_response(border, kernel, form), _border(x_bar, offset)
     )
     return _add_to_border(x_bar, offset, *response_transposed(_border(cotangent, 0)))
 
@@ -241,25 +250,23 @@ def _add_lines(
     return x
 
 
-def _border_response(
-    border: _BorderLines, kernel: jax.Array, padding: _ResolvedPadding
-) -> _BorderLines:
+def _border_response(border: _BorderLines, kernel: jax.Array, form: _Form) -> _BorderLines:
     """Compute what the padding adds to the outermost rows and columns of the output."""
     top, bottom, left, right = border
     none, side = (0, 0), (1, 1)
-    top, bottom = (jnp.pad(row, (none, side, none), mode=padding) for row in (top, bottom))
+    top, bottom = (jnp.pad(row, (none, side, none), mode=form.padding) for row in (top, bottom))
     # The rows already include the corners.
     left, right = (jnp.pad(column, (none, side, none)) for column in (left, right))
     return (
-        _correlate_line(top, kernel[0]),
-        _correlate_line(bottom, kernel[2]),
-        _correlate_line(left, kernel[:, 0]),
-        _correlate_line(right, kernel[:, 2]),
+        _correlate_line(top, kernel[0], form),
+        _correlate_line(bottom, kernel[2], form),
+        _correlate_line(left, kernel[:, 0], form),
+        _correlate_line(right, kernel[:, 2], form),
     )
 
 
-def _correlate_line(x: jax.Array, taps: jax.Array) -> jax.Array:
+def _correlate_line(x: jax.Array, taps: jax.Array, form: _Form) -> jax.Array:
     """Cross-correlate `[n, l + 2, c]` with `[3, c, d]`, without padding."""
     length = x.shape[1] - 2
     windows = jnp.concatenate([x[:, i : i + length] for i in range(3)], axis=-1)
-    return windows @ taps.reshape(-1, taps.shape[-1])
+    return jnp.matmul(windows, taps.reshape(-1, taps.shape[-1]), precision=form.precision)

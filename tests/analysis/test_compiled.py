@@ -51,6 +51,27 @@ def test_bytes_include_the_padding_of_tiles_but_no_memory_on_the_chip():
     assert read_cost(PROGRAM).bytes == reads_and_writes
 
 
+def test_of_a_slice_and_of_a_transfer_to_the_chip_only_what_arrives_counts():
+    program = """
+%fused (p: f32[1000], q: f32[1000]) -> f32[10] {
+  %p = f32[1000]{0} parameter(0)
+  %q = f32[1000]{0} parameter(1)
+  %s = f32[10]{0} slice(%p), slice={[0:10]}
+  %r = f32[10]{0} slice(%q), slice={[0:10]}
+  %whole = f32[1000]{0} negate(%q)
+  ROOT %n = f32[10]{0} negate(%s)
+}
+
+ENTRY %main (a: f32[1000], b: f32[1000]) -> f32[10] {
+  %a = f32[1000]{0} parameter(0)
+  %b = f32[1000]{0} parameter(1)
+  %start = ((f32[1000]{0}), f32[20]{0:S(1)}, s32[]) slice-start(%a), slice={[0:20]}
+  ROOT %f = f32[10]{0} fusion(%a, %b), kind=kLoop, calls=%fused
+}
+"""
+    assert read_cost(program).bytes == 4 * (20 + 10 + 1000 + 10)
+
+
 def test_copies_count_if_they_are_large():
     assert read_cost(PROGRAM).large_copies == 1
     assert read_cost(PROGRAM.replace("1024,1024", "512,512")).large_copies == 0

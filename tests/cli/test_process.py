@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -215,6 +216,18 @@ def test_too_little_address_space_is_one_line(tmp_path, mib):
     message = f"jaxstyle: `ulimit -v` allows {mib} MiB of address space; raise it to at least"
     assert done.stderr.decode().startswith(message)
     assert done.stderr.count(b"\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("asked", ["flag", "environment"])
+def test_without_the_platform_asked_for_nothing_runs(tmp_path, asked):
+    flags = ["--platform", "gpu"] if asked == "flag" else []
+    environment = {**os.environ, "JAX_PLATFORMS": "cuda" if asked == "environment" else ""}
+    command = [sys.executable, "-m", "jaxstyle.cli", "stylize", PHOTO, PAINTING, *QUICK, *flags]
+    command += ["-o", str(tmp_path / "out.png")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 2
+    assert re.fullmatch(r"jaxstyle: JAX finds no (gpu|cuda) here.*\n", done.stderr)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,16 +40,32 @@ def test_conv_equals_a_sum_over_nine_shifted_maps(random, padding, shape):
 )
 def test_forms_for_accelerators_equal_those_for_cpus(random, padding, shape):
     x, kernel, cotangent = arrays(random, (2, *shape, 3), (3, 3, 3, 4), (2, *shape, 4))
+    form = conv._Form(padding, "default")
     np.testing.assert_allclose(
-        conv._convolve_padded(x, kernel, padding),
-        conv._convolve_with_border(x, kernel, padding),
+        conv._convolve_padded(x, kernel, form),
+        conv._convolve_with_border(x, kernel, form),
         atol=1e-5,
     )
     np.testing.assert_allclose(
-        conv._convolve_transposed_padded(cotangent, kernel, padding),
-        conv._convolve_transposed_with_border(cotangent, kernel, padding),
+        conv._convolve_transposed_padded(cotangent, kernel, form),
+        conv._convolve_transposed_with_border(cotangent, kernel, form),
         atol=1e-5,
     )
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu", "cuda"])
+@pytest.mark.parametrize("padding", MODES)
+@pytest.mark.parametrize("precision", ["default", "high", "highest"])
+def test_every_product_has_the_precision_asked_for(random, padding, precision, platform):
+    x, kernel, bias = arrays(random, (5, 7, 3), (3, 3, 3, 4), (4,))
+    loss = lambda x: conv3x3(x, kernel, bias, padding=padding, precision=precision).sum()
+    text = jax.jit(jax.grad(loss)).trace(x).lower(lowering_platforms=(platform,)).as_text()
+    products = [line for line in text.splitlines() if "convolution(" in line or "dot_gen" in line]
+    assert products
+    for line in products:
+        # Of both factors; lines without it have the default.
+        found = re.findall(r"\b(DEFAULT|HIGH|HIGHEST)\b", line)
+        assert found in ([precision.upper()] * 2, [] if precision == "default" else None)
 
 
 @pytest.mark.parametrize("platform", ["cpu", "tpu", "cuda"])
