@@ -25,7 +25,6 @@ MISTAKES = {
     "preset of a preview": (["preview", *STYLIZE[1:], "--preset", "x"], 2, "--preset"),
     "unknown preset": ([*STYLIZE, "--preset", "x"], 2, "'x'"),
     "unknown platform": ([*STYLIZE, "--platform", "npu"], 2, "choose from 'cpu', 'gpu', 'tpu'"),
-    "platform that is not there": ([*STYLIZE, "--platform", "tpu"], 2, "already computes on a cpu"),
     "unknown precision": ([*STYLIZE, "--precision", "low"], 2, "'low'"),
     "unknown layer": ([*STYLIZE, "--style-layers", "relu4-2"], 2, "did you mean 'relu4_2'"),
     "negative weight": (
