@@ -24,7 +24,7 @@ MISTAKES = {
     "unknown flag": ([*STYLIZE, "--sise", "3"], 2, "--sise"),
     "preset of a preview": (["preview", *STYLIZE[1:], "--preset", "x"], 2, "--preset"),
     "unknown preset": ([*STYLIZE, "--preset", "x"], 2, "'x'"),
-    "unknown platform": ([*STYLIZE, "--platform", "npu"], 2, "choose from 'cpu', 'gpu', 'tpu'"),
+    "unknown platform": ([*STYLIZE, "--platform", "npu"], 2, "'npu'"),
     "unknown precision": ([*STYLIZE, "--precision", "low"], 2, "'low'"),
     "unknown layer": ([*STYLIZE, "--style-layers", "relu4-2"], 2, "did you mean 'relu4_2'"),
     "negative weight": (
