@@ -3,61 +3,57 @@
     pip install '.[tpu]' && python scripts/bench_compiled.py --devices v5e v6e
     pip install '.[cuda]' && python scripts/bench_compiled.py --devices h100 a100 t4
 
-The two compilers need an environment each. Prints a Markdown table and writes the same numbers as
-JSON. A TPU's program takes two to three minutes on two cores, a GPU's ten seconds. The times in
-the table are predictions from published peaks, not measurements.
+The two compilers need an environment each. Prints a Markdown table and adds the steps to the table
+of the package, which `jaxstyle plan --device` reads. A TPU's program takes two to four minutes on
+two cores, a GPU's ten seconds. The times in the table are predictions from published peaks, not
+measurements.
 """
 
 import argparse
 import json
 import os
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 
 import jaxstyle
-from jaxstyle.analysis.compiled import compile_step, count_flops, predict_seconds, read_cost
-from jaxstyle.analysis.devices import DEVICES, GPU_FLAGS
+from jaxstyle.analysis.compiled import count_flops, predict_seconds
+from jaxstyle.analysis.devices import DEVICES
+from jaxstyle.analysis.forecast import TABLE, CompiledStep, measure_compiled
 
 COLUMNS = (
-    *("device", "loss", "size", "batch", "dtype", "temporaries_gib", "arguments_gib"),
-    *("kernels", "gb_per_image", "large_copies", "collectives"),
-    *("predicted_ms_per_image", "compile_seconds"),
+    *("device", "loss", "size", "batch", "dtype", "temporaries, GiB", "arguments, GiB"),
+    *("kernels", "GB/image", "large copies", "collectives", "predicted ms/image", "compiling, s"),
 )
+Key = tuple[str, str, int, int, int, str]
 
 
-def measure(device: str, loss: str, size: int, batch: int, dtype: str) -> dict[str, object]:
-    """Compile one program; return a row of the table."""
-    config = jaxstyle.StyleConfig(size=size, style_loss=loss, dtype=dtype)  # pyright: ignore[reportArgumentType]
-    began = time.perf_counter()
-    compiled = compile_step(jaxstyle.load_weights(), config, (size, size), device, batch=batch)
-    seconds = time.perf_counter() - began
-    cost = read_cost(compiled.as_text() or "")
-    memory: Any = compiled.memory_analysis()
-    flops = batch * count_flops(config, (size, size))
-    predicted = predict_seconds(cost, flops, device, dtype) / batch
-    return dict(
-        zip(
-            COLUMNS,
-            (
-                *(device, loss, size, batch, dtype),
-                round(memory.temp_size_in_bytes / 2**30, 2),
-                round(memory.argument_size_in_bytes / 2**30, 2),
-                cost.kernels,
-                round(cost.bytes / batch / 1e9, 2),
-                cost.large_copies,
-                cost.collectives,
-                round(1e3 * predicted, 2),
-                round(seconds),
-            ),
-            strict=True,
-        )
+def key(step: CompiledStep) -> Key:
+    """Return what tells the rows of the table apart."""
+    return step[:6]
+
+
+def describe(step: CompiledStep) -> str:
+    """Return a row of the Markdown table."""
+    config = jaxstyle.StyleConfig(style_loss=step.loss, dtype=step.dtype)  # pyright: ignore[reportArgumentType]
+    flops = step.batch * count_flops(config, (step.height, step.width))
+    seconds = predict_seconds(step.cost, flops, step.device, step.dtype) / step.batch
+    cells = (
+        *(step.device, step.loss, step.height, step.batch, step.dtype),
+        *(f"{step.temporaries / 2**30:.2f}", f"{step.arguments / 2**30:.2f}", step.kernels),
+        *(f"{step.bytes / step.batch / 1e9:.2f}", step.large_copies, step.collectives),
+        *(f"{1e3 * seconds:.2f}", f"{step.compile_seconds:.0f}"),
     )
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def read(path: Path) -> dict[Key, CompiledStep]:
+    """Read the steps that a JSON file has; none if there is no file."""
+    rows = json.loads(path.read_text()) if path.exists() else []
+    return {key(step): step for step in (CompiledStep(**row) for row in rows)}
 
 
 def main() -> None:
@@ -68,22 +64,32 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", type=int, default=[512, 1024])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32])
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--json", type=Path, default=Path("compiled.json"))
+    parser.add_argument("--json", type=Path, default=TABLE, help="table to add the steps to")
     args = parser.parse_args()
-    if any(DEVICES[device].platform == "cuda" for device in args.devices):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {GPU_FLAGS}"
     print(f"jax {jax.__version__}, Python {sys.version.split()[0]}\n")
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
-    rows = []
-    for device in args.devices:
-        dtypes = [dtype for dtype in args.dtypes if dtype in DEVICES[device].flops]
-        for loss in args.losses:
-            for size in args.sizes:
-                for batch in args.batches:
-                    for dtype in dtypes:
-                        rows.append(measure(device, loss, size, batch, dtype))
-                        print(f"| {' | '.join(map(str, rows[-1].values()))} |", flush=True)
-                        args.json.write_text(json.dumps(rows, indent=1))
+    params = jaxstyle.load_weights()
+    combinations = (
+        (device, loss, size, batch, dtype)
+        for device in args.devices
+        for loss in args.losses
+        for size in args.sizes
+        for batch in args.batches
+        for dtype in args.dtypes
+        if dtype in DEVICES[device].flops
+    )
+    for device, loss, size, batch, dtype in combinations:
+        config = jaxstyle.StyleConfig(size=size, style_loss=loss, dtype=dtype)
+        try:
+            step = measure_compiled(params, config, (size, size), device, batch=batch)
+        except jax.errors.JaxRuntimeError as error:
+            # A TPU's compiler refuses what does not fit.
+            print(f"{device} {loss} {size} {batch} {dtype}: {str(error).splitlines()[0][:200]}")
+            continue
+        print(describe(step), flush=True)
+        steps = read(args.json) | {key(step): step}
+        rows = [json.dumps(step._asdict()) for _, step in sorted(steps.items())]
+        args.json.write_text("[\n" + ",\n".join(rows) + "\n]\n")
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ import jax
 import numpy as np
 
 from jaxstyle.analysis.cost import lower_step
-from jaxstyle.analysis.devices import DEVICES, describe_device
+from jaxstyle.analysis.devices import COMPILER_OPTIONS, DEVICES, check_device, describe_device
 from jaxstyle.config import StyleConfig
-from jaxstyle.options import BLOCKS, LAYERS, layers_of
+from jaxstyle.options import BLOCKS, LAYERS, Precision, layers_of
 from jaxstyle.types import Params
 
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{\s*$")
@@ -68,14 +68,12 @@ def compile_step(
     Raises:
       ValueError: If the device is unknown, its compiler is missing, or it lacks the dtype.
     """
-    if device in DEVICES and config.dtype not in DEVICES[device].flops:
-        choice = ", ".join(sorted(DEVICES[device].flops))
-        raise ValueError(f"{device} has no {config.dtype}; choose one of {choice}.")
+    check_device(device, config.dtype)
     # Winograd's convolutions are for CPUs.
     config = replace(config, conv="direct")
     sharding = jax.sharding.SingleDeviceSharding(describe_device(device))
     lowered, _ = lower_step(params, config, shape, batch=batch, sharding=sharding)
-    return lowered.compile()
+    return lowered.compile(compiler_options=COMPILER_OPTIONS[DEVICES[device].platform])
 
 
 def read_cost(text: str) -> ProgramCost:
@@ -152,7 +150,13 @@ def count_flops(config: StyleConfig, shape: tuple[int, int]) -> int:
     return total
 
 
-def predict_seconds(cost: ProgramCost, flops: float, device: str, dtype: str) -> float:
+def predict_seconds(
+    cost: ProgramCost,
+    flops: float,
+    device: str,
+    dtype: str,
+    precision: Precision = "default",
+) -> float:
     """Predict the seconds of a step by a roofline: a lower bound, never a measurement.
 
     The larger of computing at the published peak and moving the bytes at the published
@@ -163,9 +167,11 @@ def predict_seconds(cost: ProgramCost, flops: float, device: str, dtype: str) ->
       flops: operations of the step, for all images.
       device: a name from `DEVICES`.
       dtype: dtype of the features.
+      precision: precision of the convolutions.
     """
     peaks = DEVICES[device]
-    computing, moving = flops / peaks.flops[dtype], cost.bytes / peaks.bandwidth
+    slowdown = peaks.slowdown.get(precision, 1.0) if dtype == "float32" else 1.0
+    computing, moving = slowdown * flops / peaks.flops[dtype], cost.bytes / peaks.bandwidth
     return max(computing, moving, cost.kernels * peaks.launch_seconds)
 
 

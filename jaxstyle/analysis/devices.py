@@ -14,10 +14,12 @@ class Device(NamedTuple):
 
     Attributes:
       platform: `tpu` or `cuda`.
-      memory: memory in bytes.
+      memory: memory in bytes that programs can use.
       bandwidth: bytes per second between memory and chip.
       flops: floating-point operations per second of matrix products, for each dtype of features
         and JAX's default precision: one pass of bfloat16 on TPUs, TF32 on GPUs that have it.
+      slowdown: factor on the time of float32 products, for each precision above the default: the
+        passes of bfloat16 on TPUs, float32 instead of TF32 on GPUs.
       launch_seconds: time between the launches of two kernels.
       target: what the compiler needs to know: a TPU's topology, or a GPU's properties.
     """
@@ -26,6 +28,7 @@ class Device(NamedTuple):
     memory: int
     bandwidth: float
     flops: dict[str, float]
+    slowdown: dict[str, float]
     launch_seconds: float
     target: str | dict[str, Any]
 
@@ -34,14 +37,33 @@ def _gpu(capability: str, cores: int, units: int, gigahertz: float, **other: int
     return {"capability": capability, "cores": cores, "units": units, "ghz": gigahertz, **other}
 
 
+# The passes of bfloat16 that add up to more precise products.
+_PASSES = {"high": 3.0, "highest": 6.0}
 DEVICES = {
-    "v5e": Device("tpu", 16 << 30, 819e9, {"bfloat16": 197e12, "float32": 197e12}, 0, "v5e:2x2"),
-    "v6e": Device("tpu", 32 << 30, 1640e9, {"bfloat16": 918e12, "float32": 918e12}, 0, "v6e:2x2"),
+    "v5e": Device(
+        "tpu",
+        int(15.75 * 2**30),
+        819e9,
+        {"bfloat16": 197e12, "float32": 197e12},
+        _PASSES,
+        0.0,
+        "v5e:2x2",
+    ),
+    "v6e": Device(
+        "tpu",
+        int(31.25 * 2**30),
+        1640e9,
+        {"bfloat16": 918e12, "float32": 918e12},
+        _PASSES,
+        0.0,
+        "v6e:2x2",
+    ),
     "h100": Device(
         "cuda",
         80 << 30,
         3352e9,
         {"bfloat16": 989e12, "float32": 494e12},
+        {"high": 1.0, "highest": 7.4},
         3e-6,
         _gpu("9.0", 132, 128, 1.98, shared=233472, optin=232448, threads=2048, cache=50 << 20),
     ),
@@ -50,6 +72,7 @@ DEVICES = {
         80 << 30,
         2039e9,
         {"bfloat16": 312e12, "float32": 156e12},
+        {"high": 1.0, "highest": 8.0},
         3e-6,
         _gpu("8.0", 108, 64, 1.41, shared=167936, optin=166912, threads=2048, cache=40 << 20),
     ),
@@ -58,11 +81,12 @@ DEVICES = {
         15 << 30,
         320e9,
         {"float32": 8.1e12},
+        {"high": 1.0, "highest": 1.0},
         4e-6,
         _gpu("7.5", 40, 64, 1.59, shared=65536, optin=65536, threads=1024, cache=4 << 20),
     ),
 }
-"""Accelerators by name. A T4 has no bfloat16."""
+"""Accelerators by name. A T4 has no bfloat16 and no TF32."""
 
 _GPU_TARGET = """
 gpu_device_info {{
@@ -80,10 +104,37 @@ platform_name: "CUDA"
 dnn_version_info {{ major: 9 minor: 28 patch: 1 }}
 runtime_version {{ major: 13 }}
 """
-# Without a device nothing can be timed to choose among algorithms, and XLA's Triton products
-# refuse the products of conv1_1 then.
-GPU_FLAGS = "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
-"""`XLA_FLAGS` for compiling for a GPU that is not there; to be set before JAX is imported."""
+COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
+    "tpu": {},
+    # Without a device nothing can be timed to choose among algorithms, and XLA's Triton products
+    # refuse the products of conv1_1 then.
+    "cuda": {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False},
+}
+"""Options for compiling for a device that is not there, by platform."""
+
+
+def check_device(name: str, dtype: str = "float32") -> None:
+    """Check that a device is known and has a dtype.
+
+    Args:
+      name: a name from `DEVICES`.
+      dtype: dtype of the features.
+
+    Raises:
+      ValueError: If not; the message lists what there is.
+
+    Example:
+      >>> from jaxstyle.analysis.devices import check_device
+      >>> check_device("t4", "bfloat16")
+      Traceback (most recent call last):
+      ...
+      ValueError: t4 has no bfloat16; choose one of float32.
+    """
+    if name not in DEVICES:
+        raise ValueError(f"there is no device {name!r}; choose one of {', '.join(DEVICES)}.")
+    if dtype not in DEVICES[name].flops:
+        choice = ", ".join(sorted(DEVICES[name].flops))
+        raise ValueError(f"{name} has no {dtype}; choose one of {choice}.")
 
 
 def describe_device(name: str) -> Any:
@@ -95,8 +146,7 @@ def describe_device(name: str) -> Any:
     Raises:
       ValueError: If there is no device of this name, or the compiler for it is not installed.
     """
-    if name not in DEVICES:
-        raise ValueError(f"there is no device {name!r}; choose one of {', '.join(DEVICES)}.")
+    check_device(name)
     device = DEVICES[name]
     try:
         if device.platform == "tpu":

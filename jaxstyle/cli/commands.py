@@ -7,18 +7,10 @@ import os
 from pathlib import Path
 from typing import Any, get_args
 
-import jax
 import numpy as np
 
 from jaxstyle import pyramid, transfer, vgg19
-from jaxstyle.analysis.cost import (
-    available_bytes,
-    check_memory,
-    estimate_cost,
-    least_bytes,
-    peak_process_bytes,
-    time_pixel_step,
-)
+from jaxstyle.analysis.cost import check_memory
 from jaxstyle.batch.jobs import (
     Defaults,
     check_jobs,
@@ -30,8 +22,9 @@ from jaxstyle.batch.jobs import (
 )
 from jaxstyle.batch.ledger import Ledger, Shard
 from jaxstyle.cli import layers as studies
+from jaxstyle.cli import plan as plans
 from jaxstyle.cli.batch import BatchOptions, run_batch
-from jaxstyle.cli.context import Options, RunContext
+from jaxstyle.cli.context import RunContext
 from jaxstyle.cli.run_job import STDOUT, ImageOptions, check_outputs, run_job, write_image
 from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.errors import ExitCode, WeightsError, computing, printable
@@ -47,9 +40,6 @@ from jaxstyle.options import Init
 from jaxstyle.presets import PRESETS
 from jaxstyle.reporting import print_product
 
-# On a CPU, convolutions use packing buffers that the compiler's memory analysis leaves out.
-_PACKING_FACTOR = 1.1
-_MAX_FIRST_SIZE = 2048
 # Numbers of characters that `weights info` prints of an attribute.
 _NAME_LENGTH, _VALUE_LENGTH = 40, 200
 
@@ -198,45 +188,13 @@ def reconstruct(args: argparse.Namespace) -> int:
 
 def plan(args: argparse.Namespace) -> int:
     """`jaxstyle plan`."""
-    options, config = Options.of(args), config_of(args)
+    config = config_of(args)
     configs = [dataclasses.replace(config, size=size) for size in args.sizes]
     _check_aspect(args.aspect)
+    shapes = [pyramid.fit_shape((1, args.aspect), config.size) for config in configs]
     for config in configs:
         pyramid.levels((1, args.aspect), config)
-    shapes = [pyramid.fit_shape((1, args.aspect), config.size) for config in configs]
-    with options.reporter() as reporter:
-        params = RunContext.load(options).params
-        # Compile once first, to measure the memory of a process that has run no step.
-        first = dataclasses.replace(configs[0], size=min(configs[0].size, _MAX_FIRST_SIZE))
-        estimate_cost(params, shapes[0], first, 0.0)
-        process_bytes = peak_process_bytes()
-        pixel_seconds = time_pixel_step(params, configs[0])
-        device, free = jax.devices()[0].device_kind, available_bytes()
-        header = f"{'result':>11} {'steps':>6} {'memory':>9} {'time':>8}"
-        about = f"({device}, {free / 2**30:.1f} GiB free)"
-        reporter.row(f"{header}   {about}", device=device, free_bytes=free)
-        for (height, width), config in zip(shapes, configs, strict=True):
-            plan = pyramid.levels((height, width), config)
-            steps, seconds = sum(count for _, count in plan), pixel_seconds * pyramid.work(plan)
-            try:
-                check_memory((height, width), config)
-            except ValueError:
-                # Far too large to compile.
-                need, note = least_bytes((height, width), config), "too large"
-            else:
-                need = estimate_cost(params, (height, width), config, pixel_seconds).bytes
-                need = int(process_bytes + _PACKING_FACTOR * need) if process_bytes else need
-                note = ""
-            reporter.row(
-                f"{width:>6}x{height:<4} {steps:>6} {need / 2**30:>5.2f} GiB "
-                f"{seconds / 60:>4.1f} min  {note}".rstrip(),
-                width=width,
-                height=height,
-                steps=steps,
-                bytes=need,
-                seconds=seconds,
-            )
-    return ExitCode.OK
+    return plans.plan(plans.PlanOptions.of(args), list(zip(configs, shapes, strict=True)))
 
 
 def layers(args: argparse.Namespace) -> int:

@@ -228,6 +228,18 @@ def _add_plan(commands: Any) -> None:
     parser.add_argument(
         "--aspect", type=float, default=1.5, help="width over height (default: 1.5)"
     )
+    parser.add_argument(
+        "--device",
+        metavar="NAME",
+        help="predict for an accelerator that need not be there: v5e, v6e, h100, a100 or t4; "
+        "compiles for it if the extra tpu or cuda is installed, else uses recorded programs",
+    )
+    parser.add_argument(
+        "--price",
+        type=float,
+        metavar="N",
+        help="price of one --device per hour; shows the price of 1000 images",
+    )
     add_logging(parser)
     add_options(parser, without=("size",))
 

@@ -11,7 +11,7 @@ from cli.quick import PAINTING, PHOTO, QUICK, SIZE, run, stylize
 from jaxstyle import transfer, write_image
 from jaxstyle.analysis import cost
 from jaxstyle.analysis.cost import CostEstimate
-from jaxstyle.cli import commands
+from jaxstyle.cli import plan
 from jaxstyle.errors import DivergedError, ExitCode
 from jaxstyle.io import images
 
@@ -26,6 +26,14 @@ MISTAKES = {
     "unknown preset": ([*STYLIZE, "--preset", "x"], 2, "'x'"),
     "unknown platform": ([*STYLIZE, "--platform", "npu"], 2, "'npu'"),
     "unknown precision": ([*STYLIZE, "--precision", "low"], 2, "'low'"),
+    "unknown device": (["plan", "--device", "b200"], 2, "choose one of v5e, v6e, h100, a100, t4"),
+    "dtype that a device lacks": (
+        ["plan", "--device", "t4", "--dtype", "bfloat16"],
+        2,
+        "t4 has no bfloat16; choose one of float32",
+    ),
+    "price without a device": (["plan", "--price", "1"], 2, "`--price` needs `--device`"),
+    "negative price": (["plan", "--device", "t4", "--price", "-1"], 2, "`--price` is -1.0"),
     "unknown layer": ([*STYLIZE, "--style-layers", "relu4-2"], 2, "did you mean 'relu4_2'"),
     "negative weight": (
         [*STYLIZE, "--style-weight", "-1"],
@@ -173,8 +181,8 @@ def test_size_far_beyond_memory_is_an_error_before_any_work(tmp_path, monkeypatc
 
 
 def test_plan_tells_a_size_far_beyond_memory(monkeypatch):
-    monkeypatch.setattr(commands, "time_pixel_step", lambda *_: 1e-6)
-    monkeypatch.setattr(commands, "estimate_cost", lambda *_: CostEstimate([], 2**30, 0.0))
+    monkeypatch.setattr(plan, "time_pixel_step", lambda *_: 1e-6)
+    monkeypatch.setattr(plan, "estimate_cost", lambda *_: CostEstimate([], 2**30, 0.0))
     result = run("plan", "--sizes", "48,100000", "--steps", "2")
     assert result.code == 0
     assert "too large" not in result.out.splitlines()[1]
@@ -317,7 +325,7 @@ OUT_OF_MEMORY = [
     [
         ("jaxstyle.cli.context.load_weights", STYLIZE),
         ("jaxstyle.io.weights.read_weights", ["weights", "info"]),
-        ("jaxstyle.cli.commands.estimate_cost", ["plan", "--sizes", "64"]),
+        ("jaxstyle.cli.plan.estimate_cost", ["plan", "--sizes", "64"]),
         ("jaxstyle.io.images.read_image", STYLIZE),
     ],
 )
