@@ -87,6 +87,17 @@ def layers_of(terms: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(split_term(term)[1] for term in terms))
 
 
+def layers_up_to(terms: Iterable[str]) -> tuple[str, ...]:
+    """Return all layers of the network up to the deepest that the terms read.
+
+    Example:
+      >>> layers_up_to(["relu1_1", "sliced:relu1_2"])
+      ('conv1_1', 'relu1_1', 'conv1_2', 'relu1_2')
+    """
+    deepest = max((LAYERS.index(name) for name in layers_of(terms)), default=-1)
+    return LAYERS[: deepest + 1]
+
+
 def check_option(name: str, value: Any, options: Any) -> None:
     """Raise `ValueError` unless `value` is one of `options`, a `Literal` type.
 

@@ -22,24 +22,18 @@ import jax
 import jaxstyle
 from jaxstyle.analysis.compiled import count_flops, predict_seconds
 from jaxstyle.analysis.devices import DEVICES
-from jaxstyle.analysis.forecast import TABLE, CompiledStep, measure_compiled
+from jaxstyle.analysis.forecast import TABLE, CompiledStep, measure_compiled, read_table
+from jaxstyle.errors import is_out_of_memory
 
 COLUMNS = (
     *("device", "loss", "size", "batch", "dtype", "temporaries, GiB", "arguments, GiB"),
     *("kernels", "GB/image", "large copies", "collectives", "predicted ms/image", "compiling, s"),
 )
-Key = tuple[str, str, int, int, int, str]
-
-
-def key(step: CompiledStep) -> Key:
-    """Return what tells the rows of the table apart."""
-    return step[:6]
 
 
 def describe(step: CompiledStep) -> str:
     """Return a row of the Markdown table."""
-    config = jaxstyle.StyleConfig(style_loss=step.loss, dtype=step.dtype)  # pyright: ignore[reportArgumentType]
-    flops = step.batch * count_flops(config, (step.height, step.width))
+    flops = step.batch * count_flops(jaxstyle.StyleConfig(), (step.height, step.width))
     seconds = predict_seconds(step.cost, flops, step.device, step.dtype) / step.batch
     cells = (
         *(step.device, step.loss, step.height, step.batch, step.dtype),
@@ -48,12 +42,6 @@ def describe(step: CompiledStep) -> str:
         *(f"{1e3 * seconds:.2f}", f"{step.compile_seconds:.0f}"),
     )
     return f"| {' | '.join(map(str, cells))} |"
-
-
-def read(path: Path) -> dict[Key, CompiledStep]:
-    """Read the steps that a JSON file has; none if there is no file."""
-    rows = json.loads(path.read_text()) if path.exists() else []
-    return {key(step): step for step in (CompiledStep(**row) for row in rows)}
 
 
 def main() -> None:
@@ -82,13 +70,16 @@ def main() -> None:
         config = jaxstyle.StyleConfig(size=size, style_loss=loss, dtype=dtype)
         try:
             step = measure_compiled(params, config, (size, size), device, batch=batch)
-        except jax.errors.JaxRuntimeError as error:
+        except Exception as error:
             # A TPU's compiler refuses what does not fit.
+            if not is_out_of_memory(error):
+                raise
             print(f"{device} {loss} {size} {batch} {dtype}: {str(error).splitlines()[0][:200]}")
             continue
         print(describe(step), flush=True)
-        steps = read(args.json) | {key(step): step}
-        rows = [json.dumps(step._asdict()) for _, step in sorted(steps.items())]
+        known = read_table(args.json) if args.json.exists() else []
+        steps = sorted([step, *(other for other in known if other[:6] != step[:6])])
+        rows = [json.dumps(step._asdict()) for step in steps]
         args.json.write_text("[\n" + ",\n".join(rows) + "\n]\n")
 
 

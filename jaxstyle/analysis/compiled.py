@@ -15,7 +15,7 @@ import numpy as np
 from jaxstyle.analysis.cost import lower_step
 from jaxstyle.analysis.devices import COMPILER_OPTIONS, DEVICES, check_device, describe_device
 from jaxstyle.config import StyleConfig
-from jaxstyle.options import BLOCKS, LAYERS, Precision, layers_of
+from jaxstyle.options import BLOCKS, Precision, layers_up_to
 from jaxstyle.types import Params
 
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{\s*$")
@@ -138,10 +138,8 @@ def count_flops(config: StyleConfig, shape: tuple[int, int]) -> int:
       config: configuration of the run.
       shape: height and width of the level.
     """
-    layers = layers_of((*config.spec.content_layers, *config.spec.style_layers))
-    deepest = max((LAYERS.index(name) for name in layers), default=-1)
     inputs, total = 3, 0
-    for name in LAYERS[: deepest + 1]:
+    for name in layers_up_to((*config.spec.content_layers, *config.spec.style_layers)):
         if name.startswith("conv"):
             block = int(name[4]) - 1
             outputs = BLOCKS[block][0]

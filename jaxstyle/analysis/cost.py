@@ -19,13 +19,17 @@ import numpy as np
 from jaxstyle import pyramid
 from jaxstyle.config import StyleConfig
 from jaxstyle.loop import programs
-from jaxstyle.options import BLOCKS, LAYERS, layers_of
+from jaxstyle.options import BLOCKS, layers_up_to
 from jaxstyle.types import Params
 
 # On a CPU, batching makes a step faster only for small images.
 _CPU_BATCH_SIZE, _CPU_MAX_PIXELS = 4, 256**2
 # Edge of the square image whose steps are timed. Smaller images take more time per pixel.
 _TIMED_SIZE = 256
+
+
+BATCH_MEMORY = 0.8
+"""Share of the free memory that a batch may fill, by the compiler's numbers."""
 
 
 class CostEstimate(NamedTuple):
@@ -195,9 +199,8 @@ def least_bytes(shape: tuple[int, int], config: StyleConfig) -> int:
       >>> least_bytes((100, 100), config) == 100 * 100 * 2 * 64 * 4
       True
     """
-    layers = layers_of((*config.spec.content_layers, *config.spec.style_layers))
-    deepest = max((LAYERS.index(name) for name in layers), default=-1)
-    convolutions = (int(n[4]) - 1 for n in LAYERS[: deepest + 1] if n.startswith("conv"))
+    layers = layers_up_to((*config.spec.content_layers, *config.spec.style_layers))
+    convolutions = (int(name[4]) - 1 for name in layers if name.startswith("conv"))
     values = sum(math.prod(shape) * BLOCKS[block][0] // 4**block for block in convolutions)
     return values * jnp.dtype(config.dtype).itemsize
 
@@ -230,12 +233,12 @@ def _gib(number: int) -> str:
 
 
 def max_batch_size(picture_bytes: int) -> int:
-    """Return how many images fit into 80 % of the device's free memory; at least 1.
+    """Return how many images fit into `BATCH_MEMORY` of the device's free memory; at least 1.
 
     Args:
       picture_bytes: memory that one image needs, in bytes.
     """
-    return max(1, int(0.8 * available_bytes() // max(picture_bytes, 1)))
+    return max(1, int(BATCH_MEMORY * available_bytes() // max(picture_bytes, 1)))
 
 
 def cpu_batch_size(shape: tuple[int, int]) -> int:

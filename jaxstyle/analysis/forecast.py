@@ -7,7 +7,6 @@ programs that is part of the package. Times are predictions from published peaks
 import json
 import math
 import time
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +20,10 @@ from jaxstyle.analysis.compiled import (
     predict_seconds,
     read_cost,
 )
+from jaxstyle.analysis.cost import BATCH_MEMORY
 from jaxstyle.analysis.devices import DEVICES, check_device
 from jaxstyle.config import StyleConfig
-from jaxstyle.options import LAYERS, layers_of
+from jaxstyle.options import layers_up_to
 from jaxstyle.types import Params
 from jaxstyle.vgg19 import PARAM_SHAPES
 
@@ -32,8 +32,6 @@ TABLE = Path(__file__).with_name("compiled_steps.json")
 
 # JAX takes three quarters of a GPU's memory, and all of a TPU's.
 _ALLOCATED = {"cuda": 0.75, "tpu": 1.0}
-# Like `cost.max_batch_size`.
-_MARGIN = 0.8
 _COMPILED_BATCH = 8
 
 
@@ -96,22 +94,12 @@ class Forecast(NamedTuple):
 def measure_compiled(
     params: Params, config: StyleConfig, shape: tuple[int, int], device: str, *, batch: int
 ) -> CompiledStep:
-    """Compile a step for a device and read what it costs.
-
-    Args:
-      params: weights from `load_weights`.
-      config: configuration of the run.
-      shape: height and width of the level.
-      device: a name from `DEVICES`.
-      batch: number of images.
-
-    Raises:
-      ValueError: If the device is unknown, its compiler is missing, or it lacks the dtype.
-    """
+    """Compile a step and read what it costs; arguments and errors are those of `compile_step`."""
     began = time.perf_counter()
     compiled = compile_step(params, config, shape, device, batch=batch)
     seconds = time.perf_counter() - began
-    cost, memory = read_cost(compiled.as_text() or ""), _memory(compiled)
+    cost = read_cost(compiled.as_text() or "")
+    memory: Any = compiled.memory_analysis()
     return CompiledStep(
         *(device, config.style_loss, *shape, batch, config.dtype),
         *(memory.temp_size_in_bytes, memory.argument_size_in_bytes),
@@ -119,10 +107,6 @@ def measure_compiled(
         compile_seconds=round(seconds, 1),
         jax=jax.__version__,
     )
-
-
-def _memory(compiled: jax.stages.Compiled) -> Any:
-    return compiled.memory_analysis()
 
 
 def recorded_step(config: StyleConfig, shape: tuple[int, int], device: str) -> CompiledStep:
@@ -138,7 +122,7 @@ def recorded_step(config: StyleConfig, shape: tuple[int, int], device: str) -> C
       ValueError: If the device is unknown or lacks the dtype, or if the table has no step for it.
     """
     check_device(device, config.dtype)
-    steps = [s for s in _read_table() if (s.device, s.dtype) == (device, config.dtype)]
+    steps = [s for s in read_table() if (s.device, s.dtype) == (device, config.dtype)]
     loss = config.style_loss if any(s.loss == config.style_loss for s in steps) else "wasserstein"
     steps = [s for s in steps if s.loss == loss]
     if not steps:
@@ -154,9 +138,9 @@ def recorded_step(config: StyleConfig, shape: tuple[int, int], device: str) -> C
     return min(steps, key=distance)
 
 
-@cache
-def _read_table() -> list[CompiledStep]:
-    return [CompiledStep(**row) for row in json.loads(TABLE.read_text())]
+def read_table(path: Path = TABLE) -> list[CompiledStep]:
+    """Read a table of steps from a JSON file."""
+    return [CompiledStep(**row) for row in json.loads(path.read_text())]
 
 
 def forecast(step: CompiledStep, config: StyleConfig, shape: tuple[int, int]) -> Forecast:
@@ -173,7 +157,7 @@ def forecast(step: CompiledStep, config: StyleConfig, shape: tuple[int, int]) ->
     per_pixel = 1 / (step.batch * step.height * step.width)
     pixel_bytes = per_pixel * (step.temporaries + max(step.arguments - weights_bytes, 0))
     image_bytes = pixel_bytes * math.prod(shape)
-    usable = _MARGIN * _ALLOCATED[device.platform] * device.memory - weights_bytes
+    usable = BATCH_MEMORY * _ALLOCATED[device.platform] * device.memory - weights_bytes
     at_once = max(0, int(usable // image_bytes))
     batch, seconds = max(1, at_once), 0.0
     for size, steps in pyramid.levels(shape, config):
@@ -187,7 +171,6 @@ def forecast(step: CompiledStep, config: StyleConfig, shape: tuple[int, int]) ->
 
 def _weights_bytes(config: StyleConfig) -> int:
     """Return the memory of the weights up to the deepest layer, which all images share."""
-    layers = layers_of((*config.spec.content_layers, *config.spec.style_layers))
-    deepest = max((LAYERS.index(name) for name in layers), default=-1)
-    used = (PARAM_SHAPES[name] for name in LAYERS[: deepest + 1] if name in PARAM_SHAPES)
+    layers = layers_up_to((*config.spec.content_layers, *config.spec.style_layers))
+    used = (PARAM_SHAPES[name] for name in layers if name in PARAM_SHAPES)
     return 4 * sum(math.prod(shape) for shapes in used for shape in shapes.values())

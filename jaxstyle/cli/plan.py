@@ -18,6 +18,7 @@ from jaxstyle.analysis.cost import (
 from jaxstyle.analysis.devices import DEVICES, check_device, describe_device
 from jaxstyle.analysis.forecast import (
     CompiledStep,
+    Forecast,
     forecast,
     measure_compiled,
     recorded_step,
@@ -110,7 +111,8 @@ def _plan_device(device: str, options: PlanOptions, runs: list[Run], reporter: R
     try:
         describe_device(device)
     except ValueError:
-        params, source = None, f"recorded with jax {recorded_step(*runs[0], device).jax}"
+        step = recorded_step(*runs[0], device)
+        params, source = None, f"recorded with jax {step.jax} for {step.loss}"
     else:
         params = RunContext.load(options).params
         minutes = "minutes" if DEVICES[device].platform == "tpu" else "seconds"
@@ -125,8 +127,8 @@ def _plan_device(device: str, options: PlanOptions, runs: list[Run], reporter: R
             step = recorded_step(config, shape, device)
         else:
             step = _compile(params, config, shape, device)
-        need, at_once, seconds = forecast(step, config, shape) if step else (0, 0, 0.0)
-        need = need or least_bytes(shape, config)
+        nothing = Forecast(least_bytes(shape, config), 0, 0.0)
+        need, at_once, seconds = forecast(step, config, shape) if step else nothing
         steps, (height, width) = _count(pyramid.levels(shape, config)), shape
         row = f"{width:>6}x{height:<4} {steps:>6} {need / 2**30:>5.2f} GiB"
         fields = {"width": width, "height": height, "steps": steps, "bytes": need}

@@ -82,7 +82,7 @@ def test_the_table_has_the_default_of_these_devices(name, dtypes):
 
 def test_the_nearest_size_is_chosen_and_unknown_losses_count_as_the_default(monkeypatch):
     large = STEP._replace(height=1024, width=1024, batch=1)
-    monkeypatch.setattr(forecasts, "_read_table", lambda: [STEP, large])
+    monkeypatch.setattr(forecasts, "read_table", lambda: [STEP, large])
     assert recorded_step(CONFIG, (600, 600), "h100") == STEP
     assert recorded_step(CONFIG, (900, 900), "h100") == large
     assert recorded_step(StyleConfig(style_loss="sliced"), (600, 600), "h100") == STEP

@@ -6,6 +6,7 @@ import jax
 import pytest
 from cli.quick import run
 
+from jaxstyle.analysis.devices import DEVICES
 from jaxstyle.analysis.forecast import recorded_step
 from jaxstyle.cli import plan
 from jaxstyle.config import StyleConfig
@@ -26,6 +27,16 @@ def test_without_a_compiler_the_table_is_used_and_named():
     lines = run(*PLAN, "--sizes", "512,1024").out.splitlines()
     assert "h100, 80 GiB; predicted, recorded with jax" in lines[0]
     assert [line.split()[0] for line in lines[1:]] == ["512x341", "1024x683"]
+
+
+def test_help_names_all_devices():
+    text = " ".join(run("plan", "--help").out.split())
+    assert all(name in text for name in DEVICES)
+
+
+@pytest.mark.usefixtures("without_compiler")
+def test_without_a_compiler_other_losses_are_taken_for_one_that_is_named():
+    assert "for wasserstein)" in run(*PLAN, "--style-loss", "sliced").out.splitlines()[0]
 
 
 @pytest.mark.usefixtures("without_compiler")
