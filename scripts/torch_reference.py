@@ -1,6 +1,7 @@
 """The objective of Gatys et al. (2016) in PyTorch: the reference of tests and benchmarks.
 
-Uses the same weights as jaxstyle (HWIO kernels, a color map) and images `[h, w, 3]`.
+Uses the same weights as jaxstyle (HWIO kernels, a color map) and images `[h, w, 3]`, or
+`[n, h, w, 3]` for the sum of the losses of `n` images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,27 +28,27 @@ def to_torch(params: Mapping[str, Mapping[str, Any]], like: torch.Tensor) -> Ten
 def features(
     weights: Tensors, image: torch.Tensor, layers: Sequence[str]
 ) -> dict[str, torch.Tensor]:
-    """Compute feature maps `[c, h, w]` of an image `[h, w, 3]`: zero padding, max pooling."""
+    """Compute feature maps `[..., c, h, w]` of `[..., h, w, 3]`: zero padding, max pooling."""
     kernel, bias = weights["color"]
-    x = (image @ kernel + bias).permute(2, 0, 1)[None]
+    x = (image @ kernel + bias).movedim(-1, -3)
     maps = {}
     for block, convs in enumerate(BLOCKS, start=1):
         for i in range(1, convs + 1):
             x = F.conv2d(x, *weights[f"conv{block}_{i}"], padding=1)
-            maps[f"conv{block}_{i}"] = x[0]
+            maps[f"conv{block}_{i}"] = x
             x = F.relu(x, inplace=f"conv{block}_{i}" not in layers)
-            maps[f"relu{block}_{i}"] = x[0]
+            maps[f"relu{block}_{i}"] = x
             if maps.keys() >= set(layers):
                 return {name: maps[name] for name in layers}
         x = F.max_pool2d(x, 2)
-        maps[f"pool{block}"] = x[0]
+        maps[f"pool{block}"] = x
     return {name: maps[name] for name in layers}
 
 
 def gram(features: torch.Tensor) -> torch.Tensor:
     """Compute the Gram matrix, averaged over positions."""
-    flat = features.flatten(1)
-    return flat @ flat.T / flat.shape[1]
+    flat = features.flatten(-2)
+    return flat @ flat.mT / flat.shape[-1]
 
 
 class Objective:
@@ -77,11 +78,13 @@ class Objective:
             self._style_targets = {name: gram(maps) for name, maps in style_maps.items()}
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
-        """Compute the loss of an image."""
+        """Compute the loss of an image, or the sum of the losses of several."""
         maps = features(self._weights, image, [*self._content_weights, *self._style_weights])
         total = torch.zeros((), dtype=image.dtype, device=image.device)
         for name, weight in self._content_weights.items():
-            total = total + weight * F.mse_loss(maps[name], self._content_targets[name])
+            difference = maps[name] - self._content_targets[name]
+            total = total + weight * difference.square().mean((-3, -2, -1))
         for name, weight in self._style_weights.items():
-            total = total + weight * F.mse_loss(gram(maps[name]), self._style_targets[name])
-        return total
+            difference = gram(maps[name]) - self._style_targets[name]
+            total = total + weight * difference.square().mean((-2, -1))
+        return total.sum()

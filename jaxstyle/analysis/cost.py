@@ -129,6 +129,17 @@ def _describe(
     return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
 
+def to_arrays(tree: Any) -> Any:
+    """Replace each `jax.ShapeDtypeStruct` by an array whose loss is finite: zeros, or `True`."""
+
+    def to_array(leaf: Any) -> Any:
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            return jnp.full(leaf.shape, leaf.dtype == bool, leaf.dtype)
+        return leaf
+
+    return jax.tree.map(to_array, tree)
+
+
 def measure_step(params: Params, config: StyleConfig, shape: tuple[int, int]) -> tuple[int, float]:
     """Measure one step on a black image.
 
@@ -137,7 +148,7 @@ def measure_step(params: Params, config: StyleConfig, shape: tuple[int, int]) ->
     """
     lowered, arguments = lower_step(params, config, shape)
     compiled, times = lowered.compile(), []
-    arguments = jax.tree.map(_to_array, arguments)
+    arguments = to_arrays(arguments)
     for _ in range(4):
         began = time.perf_counter()
         jax.block_until_ready(compiled(*arguments))
@@ -287,10 +298,3 @@ def _tree_bytes(tree: Any) -> int:
     """Return the size of all arrays of a pytree, in bytes."""
     leaves = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")]
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
-
-
-def _to_array(leaf: Any) -> Any:
-    """Replace a `jax.ShapeDtypeStruct` by an array whose loss is finite: zeros, or `True`."""
-    if isinstance(leaf, jax.ShapeDtypeStruct):
-        return jnp.full(leaf.shape, leaf.dtype == bool, leaf.dtype)
-    return leaf

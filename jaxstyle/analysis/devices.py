@@ -13,6 +13,7 @@ class Device(NamedTuple):
     """A kind of accelerator.
 
     Attributes:
+      kind: what JAX calls it, `jax.Device.device_kind`.
       platform: `tpu` or `cuda`.
       memory: memory in bytes that programs can use.
       bandwidth: bytes per second between memory and chip.
@@ -24,6 +25,7 @@ class Device(NamedTuple):
       target: what the compiler needs to know: a TPU's topology, or a GPU's properties.
     """
 
+    kind: str
     platform: str
     memory: int
     bandwidth: float
@@ -41,6 +43,7 @@ def _gpu(capability: str, cores: int, units: int, gigahertz: float, **other: int
 _PASSES = {"high": 3.0, "highest": 6.0}
 DEVICES = {
     "v5e": Device(
+        "TPU v5 lite",
         "tpu",
         int(15.75 * 2**30),
         819e9,
@@ -50,6 +53,7 @@ DEVICES = {
         "v5e:2x2",
     ),
     "v6e": Device(
+        "TPU v6 lite",
         "tpu",
         int(31.25 * 2**30),
         1640e9,
@@ -59,6 +63,7 @@ DEVICES = {
         "v6e:2x2",
     ),
     "h100": Device(
+        "NVIDIA H100 80GB HBM3",
         "cuda",
         80 << 30,
         3352e9,
@@ -68,6 +73,7 @@ DEVICES = {
         _gpu("9.0", 132, 128, 1.98, shared=233472, optin=232448, threads=2048, cache=50 << 20),
     ),
     "a100": Device(
+        "NVIDIA A100-SXM4-80GB",
         "cuda",
         80 << 30,
         2039e9,
@@ -77,6 +83,7 @@ DEVICES = {
         _gpu("8.0", 108, 64, 1.41, shared=167936, optin=166912, threads=2048, cache=40 << 20),
     ),
     "t4": Device(
+        "Tesla T4",
         "cuda",
         15 << 30,
         320e9,
@@ -137,6 +144,20 @@ def check_device(name: str, dtype: str = "float32") -> None:
         raise ValueError(f"{name} has no {dtype}; choose one of {choice}.")
 
 
+def find_device(kind: str) -> str | None:
+    """Return the name of a device that is here, or `None` if it is not in `DEVICES`.
+
+    Args:
+      kind: `jax.Device.device_kind`.
+
+    Example:
+      >>> from jaxstyle.analysis.devices import find_device
+      >>> find_device("Tesla T4")
+      't4'
+    """
+    return next((name for name, device in DEVICES.items() if device.kind == kind), None)
+
+
 def describe_device(name: str) -> Any:
     """Return a `jax.Device` to compile for, which cannot run anything.
 
@@ -154,7 +175,8 @@ def describe_device(name: str) -> Any:
         return _describe_gpu(device)
     except (RuntimeError, NotImplementedError, ImportError) as error:
         raise ValueError(
-            f"the compiler for {name} is missing; pip install 'jaxstyle[{device.platform}]'."
+            f"the compiler for {name} is missing; pip install 'jaxstyle[{device.platform}]'. "
+            f"({str(error).splitlines()[0] if str(error) else type(error).__name__})"
         ) from error
 
 
@@ -163,6 +185,8 @@ def _describe_tpu(name: str, topology: str) -> Any:
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", {"v5e": "v5litepod-4"}.get(name, f"{name}-4"))
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    # Nothing is run, so another process may use the TPU, or compile too.
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     return topologies.get_topology_desc(platform="tpu", topology_name=topology).devices[0]
 
 

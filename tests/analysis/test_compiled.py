@@ -104,5 +104,5 @@ def test_a_missing_compiler_is_an_error_that_says_what_to_install(monkeypatch, n
 
     monkeypatch.setattr("jax.experimental.topologies.get_topology_desc", fail)
     monkeypatch.setattr("jax._src.xla_bridge.discover_pjrt_plugins", lambda: None)
-    with pytest.raises(ValueError, match=r"pip install 'jaxstyle\[(tpu|cuda)\]'"):
+    with pytest.raises(ValueError, match=r"pip install 'jaxstyle\[(tpu|cuda)\]'. \(no plugin\)"):
         describe_device(name)

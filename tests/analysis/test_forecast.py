@@ -68,7 +68,8 @@ def test_higher_precision_computes_longer(device, factor):
 @pytest.mark.parametrize(
     ("name", "dtypes"),
     [
-        ("v5e", ["float32"]),
+        ("v5e", ["bfloat16", "float32"]),
+        ("v6e", ["bfloat16", "float32"]),
         ("h100", ["bfloat16", "float32"]),
         ("a100", ["bfloat16", "float32"]),
         ("t4", ["float32"]),
