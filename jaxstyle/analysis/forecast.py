@@ -32,7 +32,6 @@ TABLE = Path(__file__).with_name("compiled_steps.json")
 
 # JAX takes three quarters of a GPU's memory, and all of a TPU's.
 _ALLOCATED = {"cuda": 0.75, "tpu": 1.0}
-_COMPILED_BATCH = 8
 
 
 class CompiledStep(NamedTuple):
@@ -110,7 +109,7 @@ def measure_compiled(
 
 
 def recorded_step(config: StyleConfig, shape: tuple[int, int], device: str) -> CompiledStep:
-    """Return the step of the table that is nearest to a run.
+    """Return the step of the table that is nearest to a run in size, with the most images.
 
     Args:
       config: configuration of the run. Of its losses, only `style_loss` is looked up; one that
@@ -133,7 +132,7 @@ def recorded_step(config: StyleConfig, shape: tuple[int, int], device: str) -> C
 
     def distance(step: CompiledStep) -> tuple[float, int]:
         ratio = math.prod(shape) / (step.height * step.width)
-        return abs(math.log(ratio)), abs(step.batch - _COMPILED_BATCH)
+        return abs(math.log(ratio)), -step.batch
 
     return min(steps, key=distance)
 
