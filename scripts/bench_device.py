@@ -70,7 +70,7 @@ def measure_steps(args):
             assert state.finite.all()
 
         seconds = [s / STEPS / batch for s in time_calls(call, args.repeats)]
-        planned = cost.compiled_bytes(compiled) + sum(x.nbytes for x in jax.tree.leaves(arrays))
+        inputs = sum(getattr(leaf, "nbytes", 0) for leaf in jax.tree.leaves(arrays))
         predicted = None
         if device and shape == (512, 512):
             step = recorded_step(config, shape, device)
@@ -80,7 +80,7 @@ def measure_steps(args):
         report(
             **{"dtype": args.dtype, "batch": batch, "seconds": seconds, "predicted": predicted},
             compile_seconds=compile_seconds,
-            planned_bytes=planned,
+            planned_bytes=cost.compiled_bytes(compiled) + inputs,
             peak_bytes=(jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use"),
         )
 

@@ -177,6 +177,23 @@ _CONV_MUTATIONS = [
      "jnp.matmul(windows, taps.reshape(-1, taps.shape[-1]))"),
 ]  # fmt: skip
 
+_POOLING = ("tests/ops/test_pooling.py",)
+_POOLING_MUTATIONS = [
+    ("the gradient goes to the last maximum", "for number in (2, 1, 0):",
+     "for number in (0, 1, 2):"),
+    ("TPUs pool by strided positions", "tpu=_max_of_windows, ", ""),
+]  # fmt: skip
+
+_FORECAST = ("tests/analysis/test_compiled.py", "tests/analysis/test_forecast.py")
+_FORECAST_MUTATIONS = [
+    ("all rounds of a loop move the bytes of one", "moved += rounds * number", "moved += number"),
+    ("memory on the chip counts", ' if not re.search(r"S\\(\\d", a[2]))', ")"),
+    ("tiles have no padding", "shape[-i] = -(-shape[-i] // side) * side", "pass"),
+    ("each image has weights of its own", "max(step.arguments - weights_bytes, 0)",
+     "step.arguments"),
+    ("higher precision takes no time", "peaks.slowdown.get(precision, 1.0)", "1.0"),
+]  # fmt: skip
+
 _ROOTS = ("tests/ops/test_newton_schulz.py",)
 _ROOT_MUTATIONS = [
     ("blocks lie on top of each other", "used[k] += sizes[i]", "used[k] += 0"),
@@ -276,6 +293,8 @@ MUTATIONS: list[Mutation] = [
     *(Mutation("color", *row, _COLOR) for row in _COLOR_MUTATIONS),
     *(Mutation("AdaIN", *row, _ADAIN) for row in _ADAIN_MUTATIONS),
     *(Mutation("convolution", *row, _CONV) for row in _CONV_MUTATIONS),
+    *(Mutation("pooling", *row, _POOLING) for row in _POOLING_MUTATIONS),
+    *(Mutation("forecast", *row, _FORECAST) for row in _FORECAST_MUTATIONS),
     *(Mutation("linear algebra", *row, _ROOTS) for row in _ROOT_MUTATIONS),
     *(Mutation(*row) for row in _SINGLE_MUTATIONS),
     *(Mutation("resume", *row, _LEDGER) for row in _RESUME_MUTATIONS),

@@ -82,7 +82,9 @@ def test_the_table_has_the_default_of_these_devices(name, dtypes):
         assert step.batch >= 8
 
 
-def test_the_nearest_size_and_most_images_are_chosen_and_unknown_losses_count_as_the_default(monkeypatch):
+def test_the_nearest_size_and_most_images_are_chosen_and_unknown_losses_count_as_the_default(
+    monkeypatch,
+):
     large = STEP._replace(height=1024, width=1024, batch=1)
     few = STEP._replace(batch=1)
     monkeypatch.setattr(forecasts, "read_table", lambda: [few, STEP, large])
