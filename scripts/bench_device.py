@@ -326,7 +326,8 @@ def main():
     for dtype in dtypes:
         measure("steps", dtype=dtype, batches=first)
     if find_spec("torch"):
-        measure("torch", dtype=dtypes[-1])
+        for dtype in dtypes:
+            measure("torch", dtype=dtype)
     else:
         results["missing"].append("torch: not installed")
     for dtype in reversed(dtypes):
