@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -158,7 +159,7 @@ def measure_images(args):
         jaxstyle.read_image(IMAGES / f"{name}.jpg", args.size)
         for name in ("astronaut", "cafe_terrace")
     )
-    largest = max(b for b in args.batches if b <= 8)
+    largest = max((b for b in args.batches if b <= 8), default=1)
     for batch in sorted({1, largest}):
         for run in ("first", "second", "third"):
             began = time.perf_counter()
@@ -308,7 +309,7 @@ def main():
     deadline = began + 60 * args.minutes
     kind, device = find_device_here()
     dtypes = ["float32"] if "T4" in device else ["float32", "bfloat16"]
-    versions = {name: __import__(name).__version__ for name in ("jax", "jaxstyle")}
+    versions = {name: version(name) for name in ("jax", "jaxstyle")}
     where = {"device": device, "Python": platform.python_version(), **versions}
     results = {"where": where, "size": args.size, "missing": []}
     results |= {name: [] for name in PARTS}
@@ -323,7 +324,7 @@ def main():
 
     first = [b for b in args.batches if b in FIRST_BATCHES]
     others = [b for b in args.batches if b not in FIRST_BATCHES]
-    for dtype in dtypes:
+    for dtype in dtypes if first else []:
         measure("steps", dtype=dtype, batches=first)
     if find_spec("torch"):
         for dtype in dtypes:
