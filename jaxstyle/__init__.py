@@ -72,7 +72,7 @@ if TYPE_CHECKING:
 _SUBMODULES = (
     *("adain", "analysis", "batch", "color", "config", "errors", "host", "io", "loop", "losses"),
     *("metrics", "objective", "ops", "optimize", "options", "presets", "pyramid", "reporting"),
-    *("spec", "transfer", "types", "vgg19"),
+    *("spec", "terms", "tiled", "tiles", "transfer", "types", "vgg19"),
 )
 
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from jaxstyle.options import (
     STYLE_LOSSES,
+    TILE_UNIT,
     Carry,
     ColorMode,
     ContentLoss,
@@ -29,6 +30,7 @@ from jaxstyle.options import (
     check_layers,
     check_one_of,
     check_option,
+    halo_of,
     layers_of,
     split_term,
 )
@@ -37,6 +39,9 @@ from jaxstyle.spec import LossSpec, OptimizerSpec, Weights
 Layers = Mapping[str, float] | Iterable[str] | Iterable[tuple[str, float]]
 """Layers or terms: a mapping from names to weights, names, or pairs of name and weight."""
 
+
+Tile = int | None
+"""Size of tiles; 0 for whole images, `None` for either."""
 
 # Norm of the largest filter of conv4_1, in multiples of the median.
 _ADAIN_FILTER_LIMIT = 5.5
@@ -263,6 +268,14 @@ class StyleConfig:
         expert=True,
         low=0,
     )
+    tile: Tile = _option(
+        # The functions of the package compute whole images; the commands know the memory.
+        None,
+        "largest side of the tiles that an image is computed in, in pixels, a multiple of 16: less "
+        "memory for more time, the same result up to rounding; none computes whole images, auto "
+        "uses tiles if the memory needs them",
+        expert=True,
+    )
 
     def __post_init__(self):
         losses_of = {"content_layers": get_args(ContentLoss), "style_layers": STYLE_LOSSES}
@@ -274,6 +287,8 @@ class StyleConfig:
             value = getattr(self, f.name)
             if f.type in (int, float):
                 value = _to_number(f, f.type, value)
+            elif f.type == Tile and value is not None:
+                value = _to_number(f, int, value)
             elif get_origin(f.type) is tuple:
                 items = value if isinstance(value, Iterable) else (value,)
                 value = tuple(_to_number(f, get_args(f.type)[0], item) for item in items)
@@ -290,6 +305,11 @@ class StyleConfig:
             raise ValueError(
                 f"`filter_limit` is {self.filter_limit}; AdaIN needs 0 or at least "
                 f"{_ADAIN_FILTER_LIMIT}, because its decoder expects relu4_1 unchanged."
+            )
+        if self.tile and (self.tile % TILE_UNIT or self.tile < self.least_tile):
+            raise ValueError(
+                f"`tile` is {self.tile}; it must be 0, or a multiple of {TILE_UNIT} of at least "
+                f"{self.least_tile}, the pixels beyond it that the deepest layer depends on."
             )
         if not is_traced(self.average) and self.average >= 1:
             raise ValueError(f"`average` is {self.average}; it must be below 1.")
@@ -321,7 +341,19 @@ class StyleConfig:
             laplacian=is_traced(self.laplacian_weight) or self.laplacian_weight > 0,
             conv=self.conv,
             filter_limit=self.filter_limit,
+            tile=self.tile or 0,
         )
+
+    @property
+    def least_tile(self) -> int:
+        """Smallest size of a tile: what the deepest layer sees beyond it, in pixels."""
+        halo = halo_of([term for term, _ in (*self.content_layers, *self.style_layers)])
+        return -(-halo // TILE_UNIT) * TILE_UNIT
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The options that determine the result."""
+        return {n: value for n, value in dataclasses.asdict(self).items() if n != "tile"}
 
     @property
     def optimizer_spec(self) -> OptimizerSpec:
@@ -346,6 +378,7 @@ _EXPECTED: dict[Any, str] = {
     tuple[int, ...]: "whole numbers separated by commas",
     tuple[float, ...]: "numbers separated by commas",
     Layers: "layers such as relu1_1 or relu1_1=4, separated by commas",
+    Tile: "a whole number, auto or none",
 }
 
 
@@ -377,6 +410,8 @@ def parse_value(name: str, text: str) -> Any:
         if kind is Layers:
             split = [item.partition("=") for item in items]
             return tuple((layer.strip(), float(w) if eq else 1.0) for layer, eq, w in split)
+        if kind == Tile:
+            return {"auto": None, "none": 0}[text] if text in ("auto", "none") else int(text)
         if kind is bool:
             return {"true": True, "yes": True, "false": False, "no": False}[text.lower()]
         if get_origin(kind) is Literal:
@@ -442,6 +477,8 @@ def _check_value(f: dataclasses.Field, value: Any) -> None:
     elif get_origin(f.type) is Literal:
         check_option(f.name, value, f.type)
     numbers = value if isinstance(value, tuple) else (value,)
+    if value is None:
+        return
     for number in (number for number in numbers if not is_traced(number)):
         if "low" in f.metadata and not number >= f.metadata["low"]:
             raise ValueError(f"`{f.name}` is {number}; it must be at least {f.metadata['low']}.")

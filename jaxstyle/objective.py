@@ -7,7 +7,7 @@ images, and `total_loss`, which compares an image with them.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,24 +15,16 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstyle.config import StyleConfig, is_traced
-from jaxstyle.losses import (
-    color_windows,
-    content_loss,
-    laplacian_loss,
-    self_similarity,
-    self_similarity_loss,
-    style_family,
-    total_variation,
-)
-from jaxstyle.losses.families import StyleFamily
+from jaxstyle.losses import color_windows, laplacian_loss, self_similarity, total_variation
+from jaxstyle.losses.laplacian import banded_laplacian_loss
+from jaxstyle.losses.variation import banded_variation
 from jaxstyle.ops.deferred_grad import deferred_grad
 from jaxstyle.ops.newton_schulz import root_traces
 from jaxstyle.options import layers_of, split_term
 from jaxstyle.spec import LossSpec, Weights
-from jaxstyle.types import AnyArray, Params, Tap, check_floating
-from jaxstyle.vgg19 import features
-
-_SIMILARITY = "self_similarity"
+from jaxstyle.terms import SIMILARITY, LayerTargets, extract_features, family_of, layer_losses
+from jaxstyle.tiled import tiled_losses, tiled_maps, tiled_statistics
+from jaxstyle.types import AnyArray, Params, check_floating
 
 StyleStatistics = dict[str, Any]
 """Statistics of one style image, per style term."""
@@ -186,9 +178,11 @@ def compute_style_statistics(
       style: style image, RGB in [0, 1].
       spec: style terms and network options.
     """
-    maps = _extract_features(params, style, layers_of(spec.style_layers), spec)
+    if spec.tile:
+        return tiled_statistics(params, style, spec)
+    maps = extract_features(params, style, layers_of(spec.style_layers), spec)
     return {
-        term: _family(term, spec).statistics(maps[split_term(term)[1]])
+        term: family_of(term, spec).statistics(maps[split_term(term)[1]])
         for term in spec.style_layers
     }
 
@@ -221,7 +215,7 @@ def build_targets(
     size = None
     if content is not None and (content_targets or spec.laplacian):
         size = content.shape[:2]
-    families = {term: _family(term, spec) for term in spec.style_layers} if styles else {}
+    families = {term: family_of(term, spec) for term in spec.style_layers} if styles else {}
     stacked: StyleStatistics = (
         jax.tree.map(lambda *leaves: jnp.stack(leaves), *styles) if styles else {}
     )
@@ -232,7 +226,7 @@ def build_targets(
         }
         return Targets(content_targets, style, None, jnp.ones(1), spec, windows, size)
     masks = jnp.asarray(masks)
-    extract = partial(_extract_features, layers=layers_of(spec.style_layers), spec=spec)
+    extract = partial(extract_features, layers=layers_of(spec.style_layers), spec=spec)
     shapes = {name: f.shape for name, f in jax.eval_shape(extract, params, content).items()}
     # Departure from Gatys et al. (2017): a region's loss is multiplied by its area. Statistics are
     # averages, so equal weights would stylize small regions more strongly.
@@ -245,17 +239,14 @@ def build_targets(
 def _content_targets(
     params: Params, content: Float[AnyArray, "h w 3"], spec: LossSpec
 ) -> dict[str, Array]:
-    maps = _extract_features(params, content, layers_of(spec.content_layers), spec)
+    layers = layers_of(spec.content_layers)
+    extract = tiled_maps if spec.tile else extract_features
+    maps = extract(params, content, layers, spec)
     targets = {}
     for term in spec.content_layers:
         loss, layer = split_term(term)
-        targets[term] = self_similarity(maps[layer]) if loss == _SIMILARITY else maps[layer]
+        targets[term] = self_similarity(maps[layer]) if loss == SIMILARITY else maps[layer]
     return targets
-
-
-def _family(term: str, spec: LossSpec) -> StyleFamily:
-    loss: Any = split_term(term)[0] or spec.style_loss
-    return style_family(loss, spec.gram_norm)
 
 
 def total_loss(
@@ -303,10 +294,8 @@ def total_loss(
         )
     layer_targets = _group_by_layer(targets)
 
-    def tap(layer: str, x: Array) -> tuple[Array, Any]:
-        return deferred_grad(partial(_layer_losses, spec), x, layer_targets[layer])
-
-    losses = _extract_features(params, image, tuple(layer_targets), spec, tap=tap)
+    compute = tiled_losses if spec.tile else _untiled_losses
+    losses = compute(params, image, layer_targets, spec)
     style_losses = _subtract_roots(
         {term: losses[split_term(term)[1]][1][term] for term in targets.style}
     )
@@ -325,9 +314,11 @@ def total_loss(
     for term, loss in style_losses.items():
         region_losses = weigh(targets.shares, loss)
         terms[f"style/{term}"] = weigh(weights.style[term], region_losses.sum())
-    terms["tv"] = weigh(weights.tv, total_variation(image, form=spec.tv_form))
+    variation = banded_variation if spec.tile else total_variation
+    terms["tv"] = weigh(weights.tv, variation(image, form=spec.tv_form))
     if targets.windows is not None:
-        terms["laplacian"] = weigh(weights.laplacian, laplacian_loss(image, targets.windows))
+        residual = banded_laplacian_loss if spec.tile else laplacian_loss
+        terms["laplacian"] = weigh(weights.laplacian, residual(image, targets.windows))
     return sum(terms.values(), start=jnp.zeros((), dtype)), terms
 
 
@@ -356,20 +347,6 @@ def _check_image(name: str, image: AnyArray) -> None:
         )
 
 
-class LayerTargets(NamedTuple):
-    """Targets of the terms of one layer, and the layer's masks.
-
-    Attributes:
-      content: target of each content term.
-      style: target of each style term, with a leading axis of regions.
-      masks: weight of each region at each position `[regions, h_l, w_l]`, or `None`.
-    """
-
-    content: dict[str, Any]
-    style: dict[str, Any]
-    masks: Any
-
-
 def _group_by_layer(targets: Targets) -> dict[str, LayerTargets]:
     def select(terms: dict[str, Any], layer: str) -> dict[str, Any]:
         return {term: target for term, target in terms.items() if split_term(term)[1] == layer}
@@ -384,26 +361,13 @@ def _group_by_layer(targets: Targets) -> dict[str, LayerTargets]:
     }
 
 
-def _layer_losses(
-    spec: LossSpec, features: Array, targets: LayerTargets
-) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Compute the losses of a layer's content terms, and of its style terms for each region.
+def _untiled_losses(
+    params: Params, image: Array, layer_targets: dict[str, LayerTargets], spec: LossSpec
+) -> dict[str, Any]:
+    def tap(layer: str, x: Array) -> tuple[Array, Any]:
+        return deferred_grad(partial(layer_losses, spec), x, layer_targets[layer])
 
-    Losses that have `parts` are returned as these.
-    """
-    content = {
-        term: _content_loss(features, term, target, spec)
-        for term, target in targets.content.items()
-    }
-    families = {term: _family(term, spec) for term in targets.style}
-    axes = 0, None if targets.masks is None else 0
-    style = {
-        term: jax.vmap(partial(family.parts or family.loss, features), in_axes=axes)(
-            targets.style[term], targets.masks
-        )
-        for term, family in families.items()
-    }
-    return content, style
+    return extract_features(params, image, tuple(layer_targets), spec, tap=tap)
 
 
 def _subtract_roots(losses: dict[str, Any]) -> dict[str, Array]:
@@ -414,17 +378,3 @@ def _subtract_roots(losses: dict[str, Any]) -> dict[str, Array]:
         term: rest - trace for (term, (rest, _)), trace in zip(parts.items(), traces, strict=True)
     }
     return {term: finished.get(term, loss) for term, loss in losses.items()}
-
-
-def _content_loss(features: Array, term: str, target: Array, spec: LossSpec) -> Float[Array, ""]:
-    if split_term(term)[0] == _SIMILARITY:
-        return self_similarity_loss(features, target)
-    return content_loss(features, target, norm=spec.content_norm)
-
-
-def _extract_features(
-    params: Params, image: AnyArray, layers: Sequence[str], spec: LossSpec, **tap: Tap
-) -> dict[str, Any]:
-    names = ("pooling", "padding", "dtype", "precision")
-    options: dict[str, Any] = {name: getattr(spec, name) for name in names} | tap
-    return features(params, image, layers, **options)

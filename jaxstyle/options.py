@@ -98,6 +98,21 @@ def layers_up_to(terms: Iterable[str]) -> tuple[str, ...]:
     return LAYERS[: deepest + 1]
 
 
+TILE_UNIT = 16
+"""Tiles begin at multiples of the stride of the deepest layer, in pixels."""
+
+
+def halo_of(terms: Iterable[str]) -> int:
+    """Return how many pixels beyond its own the deepest layer of the terms depends on.
+
+    Example:
+      >>> halo_of(["relu1_1"]), halo_of(["sliced:relu5_1"])
+      (1, 70)
+    """
+    convolutions = (name for name in layers_up_to(terms) if name.startswith("conv"))
+    return sum(2 ** (int(name[4]) - 1) for name in convolutions)
+
+
 def check_option(name: str, value: Any, options: Any) -> None:
     """Raise `ValueError` unless `value` is one of `options`, a `Literal` type.
 

@@ -42,6 +42,7 @@ class LossSpec:
 
     `content_layers` and `style_layers` are terms, such as `relu4_2` or `sliced:relu3_1`.
     `conv` and `filter_limit` are applied to the weights before the loop, not by `total_loss`.
+    `tile` is the largest side of a tile in pixels, or 0 to see whole images.
     """
 
     content_layers: tuple[str, ...]
@@ -57,6 +58,7 @@ class LossSpec:
     laplacian: bool
     conv: WhichConv
     filter_limit: float
+    tile: int
 
 
 @dataclass(frozen=True)

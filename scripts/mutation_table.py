@@ -231,7 +231,7 @@ _RESUME_MUTATIONS = [
     ("a record is glued to an incomplete line", 'if file.read(1) != b"\\n":', "if False:"),
     ("other weights do not change a job", '        "weights": weights["sha256"],\n', ""),
     ("other options do not change a job",
-     '        "config": dataclasses.asdict(job.config),\n', ""),
+     '        "config": job.config.record,\n', ""),
     ("shards overlap", "for k in (self.index - 1, self.index))", "for k in (0, self.index))"),
     ("a failed job is done",
      'record.get("status") != "done" or', 'record.get("status") == "started" or'),

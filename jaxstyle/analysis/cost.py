@@ -4,12 +4,10 @@ Memory comes from the compiler's analysis of one step; time comes from timing a 
 a small image.
 """
 
+import dataclasses
 import math
-import os
-import sys
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -17,19 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxstyle import pyramid
+from jaxstyle.analysis.memory import tree_bytes
 from jaxstyle.config import StyleConfig
 from jaxstyle.loop import programs
-from jaxstyle.options import BLOCKS, layers_up_to
 from jaxstyle.types import Params
 
 # On a CPU, batching makes a step faster only for small images.
 _CPU_BATCH_SIZE, _CPU_MAX_PIXELS = 4, 256**2
 # Edge of the square image whose steps are timed. Smaller images take more time per pixel.
 _TIMED_SIZE = 256
-
-
-BATCH_MEMORY = 0.8
-"""Share of the free memory that a batch may fill, by the compiler's numbers."""
 
 
 class CostEstimate(NamedTuple):
@@ -66,12 +60,13 @@ def estimate_cost(
     """
     levels = pyramid.levels(shape, config)
     lowered, arguments = lower_step(params, config, levels[-1][0])
-    peak_bytes = compiled_bytes(lowered.compile()) + _tree_bytes(arguments)
+    peak_bytes = compiled_bytes(lowered.compile()) + tree_bytes(arguments)
     return CostEstimate(levels, peak_bytes, pixel_seconds * pyramid.work(levels))
 
 
 def time_pixel_step(params: Params, config: StyleConfig) -> float:
     """Return the seconds per step and pixel, measured on an image of 256x256 pixels."""
+    config = dataclasses.replace(config, tile=0)
     _, seconds = measure_step(params, config, (_TIMED_SIZE, _TIMED_SIZE))
     return seconds / _TIMED_SIZE**2
 
@@ -165,93 +160,6 @@ def compiled_bytes(compiled: jax.stages.Compiled) -> int:
     return analysis.temp_size_in_bytes + analysis.output_size_in_bytes if analysis else 0
 
 
-def available_bytes() -> int:
-    """Return the free memory of the first device, in bytes.
-
-    For a device without memory statistics, such as a CPU, this is the free memory of the
-    machine or of its control group, whichever is smaller.
-    """
-    stats = jax.local_devices()[0].memory_stats()
-    if stats and "bytes_limit" in stats:
-        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    return min(total_bytes(), _read_bytes("/proc/meminfo", "MemAvailable:") or sys.maxsize)
-
-
-def total_bytes() -> int:
-    """Return the memory of the first device, in bytes; of the machine if the device shares it.
-
-    It is `sys.maxsize` where the system does not tell.
-    """
-    stats = jax.local_devices()[0].memory_stats()
-    if stats and "bytes_limit" in stats:
-        return stats["bytes_limit"]
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError):
-        return sys.maxsize  # Windows
-    return min(total, _read_bytes("/sys/fs/cgroup/memory.max") or total)
-
-
-def least_bytes(shape: tuple[int, int], config: StyleConfig) -> int:
-    """Return the memory that the features up to the deepest layer take, in bytes.
-
-    A step needs at least this much. Nothing is compiled.
-
-    Args:
-      shape: height and width of the result.
-      config: configuration of the run.
-
-    Example:
-      Two convolutions with 64 channels each:
-
-      >>> from jaxstyle import StyleConfig
-      >>> from jaxstyle.analysis.cost import least_bytes
-      >>> config = StyleConfig(style_layers=("relu1_2",), content_layers=())
-      >>> least_bytes((100, 100), config) == 100 * 100 * 2 * 64 * 4
-      True
-    """
-    layers = layers_up_to((*config.spec.content_layers, *config.spec.style_layers))
-    convolutions = (int(name[4]) - 1 for name in layers if name.startswith("conv"))
-    values = sum(math.prod(shape) * BLOCKS[block][0] // 4**block for block in convolutions)
-    return values * jnp.dtype(config.dtype).itemsize
-
-
-def check_memory(shape: tuple[int, int], config: StyleConfig) -> str:
-    """Check that a run can fit into memory, before anything is read or compiled.
-
-    Args:
-      shape: height and width of the result.
-      config: configuration of the run.
-
-    Returns:
-      A warning if the run probably does not fit, else nothing.
-
-    Raises:
-      ValueError: the features alone take more than twice the memory of the device.
-    """
-    least = least_bytes(shape, config)
-    total, free = total_bytes(), available_bytes()
-    size = f"a result of {shape[1]}x{shape[0]} needs over {_gib(least)}"
-    if least > 2 * total:
-        raise ValueError(f"{size}, and there are {_gib(total)}; choose a smaller `--size`.")
-    if least > free:
-        return f"{size}, and {_gib(free)} are free; it may run out of memory."
-    return ""
-
-
-def _gib(number: int) -> str:
-    return f"{number / 2**30:,.1f} GiB"
-
-
-def max_batch_size(picture_bytes: int) -> int:
-    """Return how many images fit into `BATCH_MEMORY` of the device's free memory; at least 1.
-
-    Args:
-      picture_bytes: memory that one image needs, in bytes.
-    """
-    return max(1, int(BATCH_MEMORY * available_bytes() // max(picture_bytes, 1)))
-
-
 def cpu_batch_size(shape: tuple[int, int]) -> int:
     """Return the batch size that is fastest on a CPU; memory is not considered.
 
@@ -263,38 +171,3 @@ def cpu_batch_size(shape: tuple[int, int]) -> int:
       (4, 1)
     """
     return _CPU_BATCH_SIZE if math.prod(shape) <= _CPU_MAX_PIXELS else 1
-
-
-def peak_process_bytes() -> int:
-    """Return the peak memory of this process so far, in bytes.
-
-    The result is 0 on GPUs and TPUs, whose programs use device memory, and on Windows.
-    """
-    if jax.default_backend() != "cpu" or sys.platform == "win32":
-        return 0
-    # On Linux `ru_maxrss` includes the peak of the parent process; VmHWM does not.
-    if peak_bytes := _read_bytes("/proc/self/status", "VmHWM:"):
-        return peak_bytes
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def _read_bytes(path: str, word: str = "") -> int | None:
-    """Return the number of bytes on the line of a system file that starts with `word`.
-
-    Returns `None` if the file or the line is missing, or if the line holds no number.
-    """
-    try:
-        (line,) = (s for s in Path(path).read_text().splitlines() if s.startswith(word))
-        number, *unit = line.removeprefix(word).split()
-        return int(number) * (1024 if unit else 1)
-    except (OSError, ValueError):
-        return None  # Not Linux, or no limit is set.
-
-
-def _tree_bytes(tree: Any) -> int:
-    """Return the size of all arrays of a pytree, in bytes."""
-    leaves = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")]
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)

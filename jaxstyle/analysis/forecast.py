@@ -20,8 +20,8 @@ from jaxstyle.analysis.compiled import (
     predict_seconds,
     read_cost,
 )
-from jaxstyle.analysis.cost import BATCH_MEMORY
 from jaxstyle.analysis.devices import DEVICES, check_device
+from jaxstyle.analysis.memory import BATCH_MEMORY
 from jaxstyle.config import StyleConfig
 from jaxstyle.options import layers_up_to
 from jaxstyle.types import Params

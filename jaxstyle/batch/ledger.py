@@ -6,7 +6,6 @@ The file may be damaged or written by others: lines that are not records are ign
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import os
@@ -77,7 +76,7 @@ def job_hash(job: Job, inputs: InputIds, weights: FileId) -> str:
       weights: hash of the weights file.
     """
     record = {
-        "config": dataclasses.asdict(job.config),
+        "config": job.config.record,
         "inputs": {part: [item["sha256"] for item in items] for part, items in inputs.items()},
         "weights": weights["sha256"],
     }

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jaxstyle import pyramid
-from jaxstyle.analysis.cost import check_memory
+from jaxstyle.analysis.memory import check_memory, fit_tile
 from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.ledger import Ledger, Record, is_done, job_hash
 from jaxstyle.batch.plan import Group, make_groups, snap
@@ -70,7 +70,7 @@ def scan_jobs(
                 continue
             shape = images.read_shape(job.content)
             result_shape = pyramid.fit_shape(shape, job.config.size)
-            check_memory(result_shape, job.config)
+            check_memory(result_shape, fit_tile(result_shape, job.config))
             pyramid.levels(result_shape if exact else snap(shape, job.config.size), job.config)
             open_jobs.append((index, job, shape))
         except OSError as error:

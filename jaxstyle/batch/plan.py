@@ -8,7 +8,8 @@ from typing import NamedTuple
 import jax
 
 from jaxstyle import pyramid
-from jaxstyle.analysis.cost import cpu_batch_size, max_batch_size, measure_step
+from jaxstyle.analysis.cost import cpu_batch_size, measure_step
+from jaxstyle.analysis.memory import fit_tile, max_batch_size, step_bytes, tile_work
 from jaxstyle.batch.jobs import Job
 from jaxstyle.config import StyleConfig
 from jaxstyle.types import Params
@@ -59,7 +60,8 @@ class Group:
 
     Attributes:
       shape: height and width at which the images are stylized.
-      config: configuration of the first job; the others have the same static fields.
+      config: configuration of the first job; the others have the same static fields, but for
+        `tile`.
       jobs: indices of the jobs.
       batch: batch size, summed over all devices.
     """
@@ -133,6 +135,7 @@ def size_batches(groups: Sequence[Group], params: Params, limit: int | None = No
       params: weights from `load_weights`.
       limit: largest batch size per device; chosen by backend if `None`.
     """
+    groups = [replace(group, config=fit_tile(group.shape, group.config)) for group in groups]
     if limit is not None:
         limits = [limit] * len(groups)
     elif jax.default_backend() == "cpu":
@@ -173,11 +176,16 @@ def costs(groups: Sequence[Group], params: Params) -> list[Cost]:
     measured: dict[Hashable, tuple[float, float]] = {}
     estimates = []
     for group in groups:
-        key = tuple(group.config.static_key.items())
+        whole = replace(group.config, tile=0)
+        key = tuple(whole.static_key.items())
         if key not in measured:
-            side = min(group.config.size, 128)
-            bytes_, seconds = measure_step(params, group.config, (side, side))
+            side = min(whole.size, 128)
+            bytes_, seconds = measure_step(params, whole, (side, side))
             measured[key] = bytes_ / side**2, seconds / side**2
         per_pixel, seconds = measured[key]
-        estimates.append(Cost(int(per_pixel * math.prod(group.shape)), seconds))
+        bytes_ = int(per_pixel * math.prod(group.shape))
+        if group.config.tile:
+            bytes_ = step_bytes(group.shape, group.config)
+            seconds *= tile_work(group.shape, group.config)
+        estimates.append(Cost(bytes_, seconds))
     return estimates

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -26,6 +27,7 @@ from jaxstyle.batch.ledger import Ledger, Record, Shard, lock_output
 from jaxstyle.batch.loader import JobInputs, Loader
 from jaxstyle.batch.pending import PendingJobs, scan_jobs
 from jaxstyle.batch.plan import Group, size_batches
+from jaxstyle.config import StyleConfig
 from jaxstyle.errors import (
     DivergedError,
     ExitCode,
@@ -217,14 +219,15 @@ class Batch:
             self._reporter.progress(self._work, f"loss {loss:.4g}", loss=loss)
             return self._stop is not None
 
+        def config_of(item: JobInputs) -> StyleConfig:
+            return replace(self.jobs[item.index].config, tile=group.config.tile)
+
         # All batches of a group have one size; copies fill up the last one and are discarded.
         filled = inputs + [inputs[-1]] * (size - len(inputs))
         result = run_transfer(
             self._params,
             [
-                TransferInputs(
-                    i.content, i.styles, self.jobs[i.index].config, None, i.start, i.masks
-                )
+                TransferInputs(i.content, i.styles, config_of(i), None, i.start, i.masks)
                 for i in filled
             ],
             callback,

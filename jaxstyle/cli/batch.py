@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 
-from jaxstyle.analysis.cost import available_bytes
+from jaxstyle.analysis.memory import available_bytes
 from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.ledger import Ledger, Record, Shard
 from jaxstyle.batch.pending import scan_jobs

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 
 from jaxstyle import pyramid, transfer, vgg19
-from jaxstyle.analysis.cost import check_memory
+from jaxstyle.analysis.memory import check_memory, fit_tile
 from jaxstyle.batch.jobs import (
     Defaults,
     check_jobs,
@@ -89,7 +89,7 @@ def stylize(args: argparse.Namespace) -> int:
         raise ValueError(
             f"{len(args.mask)} masks for {len(args.styles)} styles; give one --mask for each."
         )
-    warning = _check_size(args.content, config)
+    config, warning = _fit_memory(args.content, config)
     content, alpha = _read_content(args.content, config)
     shape = content.shape[:2]
     styles = [read_style(path, shape, config) for path in args.styles]
@@ -125,7 +125,7 @@ def preview(args: argparse.Namespace) -> int:
         raise ValueError(f"`--strength` is {args.strength}; it must be between 0 and 1.")
     # One pass keeps no features for gradients.
     shallow = {"content_layers": (), "style_layers": ("relu1_2",)}
-    _check_size(args.content, dataclasses.replace(config, **shallow))
+    _fit_memory(args.content, dataclasses.replace(config, **shallow, tile=0))
     content, alpha = _read_content(args.content, config)
     height, width = shape = content.shape[:2]
     if options.output != STDOUT:
@@ -152,6 +152,7 @@ def texture(args: argparse.Namespace) -> int:
     check_outputs(options, inputs)
     _check_aspect(args.aspect)
     shape = pyramid.fit_shape((1, args.aspect), config.size)
+    config = fit_tile(shape, config)
     warning = check_memory(shape, config)
     styles = [read_style(path, shape, config) for path in args.styles]
     return run_job(
@@ -172,7 +173,7 @@ def reconstruct(args: argparse.Namespace) -> int:
     config = transfer.reconstruction_config(config_of(args), layers, of=args.of)
     inputs = {args.of: [args.image]}
     check_outputs(options, inputs)
-    warning = _check_size(args.image, config)
+    config, warning = _fit_memory(args.image, config)
     image = images.read_image(args.image, config.size)
     return run_job(
         options,
@@ -313,9 +314,11 @@ def take_start_file(args: argparse.Namespace) -> Path | None:
     return path
 
 
-def _check_size(path: Path, config: StyleConfig) -> str:
-    """Check the memory of a result with the proportions of an image, see `check_memory`."""
-    return check_memory(pyramid.fit_shape(images.read_shape(path), config.size), config)
+def _fit_memory(path: Path, config: StyleConfig) -> tuple[StyleConfig, str]:
+    """Choose the tiles of a result with the proportions of an image, and check its memory."""
+    shape = pyramid.fit_shape(images.read_shape(path), config.size)
+    config = fit_tile(shape, config)
+    return config, check_memory(shape, config)
 
 
 def _read_content(path: Path, config: StyleConfig) -> tuple[np.ndarray, np.ndarray]:

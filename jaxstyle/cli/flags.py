@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from jaxstyle.config import Layers, StyleConfig
+from jaxstyle.config import Layers, StyleConfig, Tile
 from jaxstyle.options import Init, LogFormat, Platform
 from jaxstyle.presets import PRESETS
 
@@ -141,6 +141,8 @@ def _add_field(group: Any, field: dataclasses.Field, default: Any) -> None:
 def _metavar(field: dataclasses.Field) -> str:
     if field.type is Layers:
         return "LAYER[=W],..."
+    if field.type == Tile:
+        return "N|auto|none"
     return "N,..." if get_origin(field.type) is tuple else "N"
 
 
@@ -150,6 +152,8 @@ def _format(kind: Any, value: Any) -> str:
         return ",".join(name if w == 1 else f"{name}={w:g}" for name, w in value)
     if isinstance(value, tuple):
         return ",".join(map(str, value)) or "none"
+    if value is None:
+        return "auto"
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxstyle import metrics, pyramid
-from jaxstyle.analysis.cost import check_memory, cpu_batch_size, estimate_cost, max_batch_size
+from jaxstyle.analysis.cost import cpu_batch_size, estimate_cost
 from jaxstyle.analysis.grid import draw_grid
 from jaxstyle.analysis.layer_study import (
     STYLE_SETS,
@@ -24,6 +24,7 @@ from jaxstyle.analysis.layer_study import (
     share_program,
     sweep,
 )
+from jaxstyle.analysis.memory import check_memory, max_batch_size
 from jaxstyle.cli.context import Options, RunContext
 from jaxstyle.cli.run_job import STDOUT, ImageOptions, check_outputs
 from jaxstyle.config import StyleConfig, parse_value

@@ -7,14 +7,7 @@ from dataclasses import dataclass
 import jax
 
 from jaxstyle import pyramid
-from jaxstyle.analysis.cost import (
-    available_bytes,
-    check_memory,
-    estimate_cost,
-    least_bytes,
-    peak_process_bytes,
-    time_pixel_step,
-)
+from jaxstyle.analysis.cost import estimate_cost, time_pixel_step
 from jaxstyle.analysis.devices import DEVICES, check_device, describe_device
 from jaxstyle.analysis.forecast import (
     CompiledStep,
@@ -22,6 +15,14 @@ from jaxstyle.analysis.forecast import (
     forecast,
     measure_compiled,
     recorded_step,
+)
+from jaxstyle.analysis.memory import (
+    available_bytes,
+    check_memory,
+    fit_tile,
+    least_bytes,
+    peak_process_bytes,
+    tile_work,
 )
 from jaxstyle.cli.context import Options, RunContext
 from jaxstyle.config import StyleConfig
@@ -84,8 +85,10 @@ def _plan_here(options: PlanOptions, runs: list[Run], reporter: Reporter) -> Non
     about = f"({device}, {free / 2**30:.1f} GiB free)"
     reporter.row(f"{header}   {about}", device=device, free_bytes=free)
     for config, (height, width) in runs:
+        config = fit_tile((height, width), config)
         levels = pyramid.levels((height, width), config)
-        steps, seconds = _count(levels), pixel_seconds * pyramid.work(levels)
+        work = (tile_work(size, config) * pyramid.work([(size, n)]) for size, n in levels)
+        steps, seconds = _count(levels), pixel_seconds * sum(work)
         try:
             check_memory((height, width), config)
         except ValueError:
@@ -94,7 +97,7 @@ def _plan_here(options: PlanOptions, runs: list[Run], reporter: Reporter) -> Non
         else:
             need = estimate_cost(params, (height, width), config, pixel_seconds).bytes
             need = int(process_bytes + _PACKING_FACTOR * need) if process_bytes else need
-            note = ""
+            note = f"in tiles of {config.tile}" if config.tile else ""
         reporter.row(
             f"{width:>6}x{height:<4} {steps:>6} {need / 2**30:>5.2f} GiB "
             f"{seconds / 60:>4.1f} min  {note}".rstrip(),
@@ -126,6 +129,7 @@ def _plan_device(device: str, options: PlanOptions, runs: list[Run], reporter: R
         if params is None:
             step = recorded_step(config, shape, device)
         else:
+            config = fit_tile(shape, config, DEVICES[device].memory)
             step = _compile(params, config, shape, device)
         nothing = Forecast(least_bytes(shape, config), 0, 0.0)
         need, at_once, seconds = forecast(step, config, shape) if step else nothing
@@ -147,7 +151,8 @@ def _compile(
     params: Params, config: StyleConfig, shape: tuple[int, int], device: str
 ) -> CompiledStep | None:
     """Compile for as many images as fit, at most 8; `None` if not even one fits."""
-    batch = min(_BATCH, DEVICES[device].memory // max(1, least_bytes(shape, config)))
+    fitting = DEVICES[device].memory // max(1, least_bytes(shape, config))
+    batch = min(1 if config.tile else _BATCH, fitting)
     while batch:
         try:
             return measure_compiled(params, config, shape, device, batch=batch)

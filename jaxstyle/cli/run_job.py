@@ -133,6 +133,8 @@ def run_job(
                 pixels = np.concatenate([pixels, alpha], axis=-1)
             write_image(options.output, pixels, metadata(record))
 
+        if config.tile:
+            logger.info("in tiles of %d pixels", config.tile)
         plan = pyramid.levels(shape, config)
         reporter.plan(pyramid.work(plan), levels=[size for size, _ in plan])
         with contextlib.ExitStack() as stack:

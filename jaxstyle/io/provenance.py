@@ -3,7 +3,6 @@
 import json
 import platform
 from collections.abc import Iterable, Mapping, MutableMapping
-from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -61,7 +60,7 @@ def provenance(
     return {
         "jaxstyle": __version__,
         "command": command,
-        "config": asdict(config),
+        "config": config.record,
         "inputs": inputs,
         "weights": weights,
         "versions": _package_versions(),

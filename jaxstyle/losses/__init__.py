@@ -8,6 +8,7 @@ from jaxstyle.losses.content import content_loss as content_loss
 from jaxstyle.losses.families import StyleFamily as StyleFamily
 from jaxstyle.losses.families import register_style_loss as register_style_loss
 from jaxstyle.losses.families import style_family as style_family
+from jaxstyle.losses.families import style_sums as style_sums
 from jaxstyle.losses.gram import gram_loss as gram_loss
 from jaxstyle.losses.gram import gram_matrix as gram_matrix
 from jaxstyle.losses.laplacian import color_windows as color_windows

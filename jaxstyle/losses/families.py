@@ -24,7 +24,29 @@ from jaxstyle.losses.quantiles import (
     sliced_loss,
     sliced_quantiles,
 )
+from jaxstyle.losses.sums import (
+    MomentSums,
+    mean_std_of_sums,
+    moment_sums,
+    moments_of_sums,
+    wasserstein_of_sums,
+)
 from jaxstyle.options import STYLE_LOSSES, GramNorm, check_one_of
+
+
+class Sums(NamedTuple):
+    """A style loss as a function of sums over positions, so that a map may be seen in parts.
+
+    Attributes:
+      add: sums over the positions of a map: of features `[h, w, c]`, the target, or `None` for
+        the statistics of a style image, and the weight of each position `[h, w]`.
+      statistics: returns the statistics of the family from sums that were made without a target.
+      loss: returns the loss, or the `parts` of families that have them, from sums and the target.
+    """
+
+    add: Callable[[Array, Any, Array], Any]
+    statistics: Callable[[Any], Any]
+    loss: Callable[[Any, Any], Any]
 
 
 class StyleFamily(NamedTuple):
@@ -117,6 +139,25 @@ def style_family(name: str, gram_norm: GramNorm = "mean") -> StyleFamily:
     }[name]
 
 
+def style_sums(name: str, gram_norm: GramNorm = "mean") -> Sums | None:
+    """Return a style loss as a function of sums, or `None` if it needs the whole map.
+
+    Args:
+      name: name of the loss.
+      gram_norm: as for `style_family`.
+
+    Example:
+      >>> from jaxstyle.losses import style_sums
+      >>> style_sums("wasserstein") is None, style_sums("sliced") is None
+      (False, True)
+    """
+    return {
+        "gram": Sums(_raw_sums, moments_of_sums, partial(_gram_of_sums, norm=gram_norm)),
+        "wasserstein": Sums(_centered_sums, moments_of_sums, wasserstein_of_sums),
+        "mean_std": Sums(_square_sums, moments_of_sums, mean_std_of_sums),
+    }.get(name)
+
+
 def _average(stacked: Any, weights: Float[Array, " styles"]) -> Any:
     # Averaged quantiles are those of the Wasserstein barycenter of the distributions.
     return jax.tree.map(lambda leaf: jnp.tensordot(weights.astype(leaf.dtype), leaf, 1), stacked)
@@ -132,3 +173,21 @@ def _second_moment(statistics: Moments) -> Array:
 
 def _gram_loss(features: Array, target: Array, mask: Array | None, *, norm: GramNorm) -> Array:
     return gram_loss(gram_matrix(features, mask), target, norm=norm)
+
+
+def _raw_sums(features: Array, _: Any, weights: Array) -> MomentSums:
+    return moment_sums(features, None, weights)
+
+
+def _centered_sums(features: Array, target: Any, weights: Array) -> MomentSums:
+    return moment_sums(features, None if target is None else target.mean, weights)
+
+
+def _square_sums(features: Array, target: Any, weights: Array) -> MomentSums:
+    if target is None:
+        return moment_sums(features, None, weights)
+    return moment_sums(features, target.mean, weights, products=False)
+
+
+def _gram_of_sums(sums: MomentSums, target: Array, *, norm: GramNorm) -> Array:
+    return gram_loss(moments_of_sums(sums).second, target, norm=norm)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxstyle.ops.bands import sum_over_bands
 from jaxstyle.types import check_floating
 
 # Regularization of the affine map in a window, in squared units of [0, 1].
@@ -72,12 +73,28 @@ def laplacian_loss(image: Float[Array, "*batch h w 3"], target: Windows) -> Floa
       True
     """
     check_floating(image=image)
+    return _residuals(image, target).mean(axis=(-2, -1))
+
+
+def banded_laplacian_loss(image: Float[Array, "h w 3"], target: Windows) -> Float[Array, ""]:
+    """Compute `laplacian_loss` of an image, in the memory of a few of its rows."""
+    check_floating(image=image)
+
+    def evaluate(band: tuple[Array, Windows]) -> Array:
+        return _residuals(*band).sum(axis=-1)
+
+    height, width = target.inverse.shape[:2]
+    return sum_over_bands(evaluate, (image, target), overlap=2) / (height * width)
+
+
+def _residuals(image: Array, target: Windows) -> Array:
+    """Compute the residual of each window, summed over channels."""
     covariances = _window_covariances(target.image, image)
     # Elements of the inverse reach 10⁶, so lower precision would lose all digits.
     factors = covariances, target.inverse, covariances
     explained = jnp.einsum("...ic,...ij,...jc->...c", *factors, precision="highest")
     variance = _window_means(jnp.square(image)) - jnp.square(_window_means(image))
-    return (variance - explained).sum(axis=-1).mean(axis=(-2, -1))
+    return (variance - explained).sum(axis=-1)
 
 
 def _window_covariances(a: jax.Array, b: jax.Array) -> jax.Array:

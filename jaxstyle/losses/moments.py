@@ -77,10 +77,11 @@ def deviation(moments: Moments) -> Float[Array, "*batch c"]:
       [1. 2.]
     """
     second = jnp.diagonal(moments.second, axis1=-2, axis2=-1)
-    return _root_of_variance(second - jnp.square(moments.mean))
+    return root_of_variance(second - jnp.square(moments.mean))
 
 
-def _root_of_variance(variance: Array) -> Array:
+def root_of_variance(variance: Float[Array, "*batch c"]) -> Float[Array, "*batch c"]:
+    """Compute the square root of variances, which are taken to be at least 1e-8."""
     # sqrt has infinite slope at 0.
     return jnp.sqrt(jnp.maximum(variance, 1e-8))
 
@@ -114,7 +115,7 @@ def mean_std_loss(
     mean = (weights * flat).sum(axis=-2)
     variance = (weights * jnp.square(flat - mean[..., None, :])).sum(axis=-2)
     means = jnp.square(mean - target.mean).mean(axis=-1)
-    deviations = _root_of_variance(variance) - deviation(target)
+    deviations = root_of_variance(variance) - deviation(target)
     return means + jnp.square(deviations).mean(axis=-1)
 
 
@@ -194,11 +195,29 @@ def wasserstein_parts(
         y = matmul(x, target.root)
         variance = jnp.square(x).sum(axis=(-2, -1)) / divisor
         product = matmul(y, y.swapaxes(-1, -2)) / divisor
-    else:
-        covariance = inner_products(x) / divisor
-        variance = jnp.trace(covariance, axis1=-2, axis2=-1)
-        product = matmul(matmul(target.root, covariance), target.root)
+        return _scale_parts(mean - target.mean, variance, product, target)
+    return parts_of_covariance(mean - target.mean, inner_products(x) / divisor, target)
+
+
+def parts_of_covariance(
+    difference: Float[Array, "*batch c"], covariance: Float[Array, "*batch c c"], target: Gaussian
+) -> tuple[Float[Array, "*batch"], Float[Array, "*batch c c"]]:
+    """Compute `wasserstein_parts` from a covariance.
+
+    Args:
+      difference: mean of the features minus that of the target.
+      covariance: covariance of the features.
+      target: as for `wasserstein_loss`.
+    """
+    variance = jnp.trace(covariance, axis1=-2, axis2=-1)
+    product = matmul(matmul(target.root, covariance), target.root)
+    return _scale_parts(difference, variance, product, target)
+
+
+def _scale_parts(
+    difference: Array, variance: Array, product: Array, target: Gaussian
+) -> tuple[Array, Array]:
+    channels = difference.shape[-1]
     target_variance = jnp.square(target.root).sum(axis=(-2, -1))
-    means = jnp.square(mean - target.mean).sum(axis=-1)
-    rest = (means + variance + target_variance) / channels
-    return rest, (2 / channels) ** 2 * product
+    means = jnp.square(difference).sum(axis=-1)
+    return (means + variance + target_variance) / channels, (2 / channels) ** 2 * product

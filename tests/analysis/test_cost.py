@@ -10,7 +10,7 @@ import pytest
 from conftest import IMAGES
 
 from jaxstyle import PRESETS, StyleConfig
-from jaxstyle.analysis import cost
+from jaxstyle.analysis import memory
 from jaxstyle.analysis.cost import compiled_bytes, estimate_cost, lower_step, time_pixel_step
 from jaxstyle.cli import main
 
@@ -78,15 +78,15 @@ def test_plan_prints_one_line_per_size(capsys):
 
 
 def test_available_bytes_falls_back_to_the_physical_memory(monkeypatch):
-    free_bytes = cost.available_bytes()
-    monkeypatch.setattr(cost, "_read_bytes", lambda path, word="": None)
-    assert cost.available_bytes() >= free_bytes
+    free_bytes = memory.available_bytes()
+    monkeypatch.setattr(memory, "_read_bytes", lambda path, word="": None)
+    assert memory.available_bytes() >= free_bytes
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/self/status")
 def test_peak_memory_excludes_the_parent_process():
     parent_memory = b"1" * 2**29
-    code = "from jaxstyle.analysis.cost import peak_process_bytes; print(peak_process_bytes())"
+    code = "from jaxstyle.analysis.memory import peak_process_bytes; print(peak_process_bytes())"
     env = {**os.environ, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", code]
     out = subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout

@@ -310,7 +310,7 @@ def test_size_of_a_job_file_is_limited(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("j.csv", "content,stile\na,b\n", "line 2: unknown column 'stile'; did you mean 'style'"),
+        ("j.csv", "content,styel\na,b\n", "line 2: unknown column 'styel'; did you mean 'style'"),
         ("j.csv", "content,style\na.jpg,\n", "line 2: `style` is missing"),
         ("j.csv", "content,style,size\na,b,big\n", "line 2: `size` is 'big'"),
         ("j.csv", "content,style,size\na,b,3\n", "line 2: `size` is 3; it must be at least 16"),

@@ -9,7 +9,7 @@ import pytest
 from cli.quick import PAINTING, PHOTO, QUICK, SIZE, run, stylize
 
 from jaxstyle import transfer, write_image
-from jaxstyle.analysis import cost
+from jaxstyle.analysis import memory
 from jaxstyle.analysis.cost import CostEstimate
 from jaxstyle.cli import plan
 from jaxstyle.errors import DivergedError, ExitCode
@@ -190,7 +190,7 @@ def test_plan_tells_a_size_far_beyond_memory(monkeypatch):
 
 
 def test_size_beyond_free_memory_is_a_warning(tmp_path, monkeypatch):
-    monkeypatch.setattr(cost, "available_bytes", lambda: 100)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 100)
     result = run("stylize", PHOTO, PAINTING, *QUICK, "-o", tmp_path / "o.png")
     assert result.code == 0
     assert result.err.splitlines()[0].endswith("are free; it may run out of memory.")
