@@ -17,6 +17,12 @@ from jaxstyle.optimize import State, averaged, init
 from jaxstyle.options import min_side
 from jaxstyle.types import AnyArray, check_floating
 
+ROW_UNIT = 16
+"""Rows of a device are a multiple of the stride of the deepest layer, so that none is gathered."""
+
+MAX_STRETCH = 0.06
+"""Largest relative change of a height by `round_rows`."""
+
 
 def fit_shape(shape: Sequence[float], long_edge: float) -> tuple[int, int]:
     """Scale a height and width to a given long edge; the proportions stay.
@@ -92,7 +98,9 @@ def add_noise(
     return jnp.clip(image + jnp.asarray(deviation, image.dtype) * noise, 0, 1)
 
 
-def levels(shape: Sequence[float], config: StyleConfig) -> list[tuple[tuple[int, int], int]]:
+def levels(
+    shape: Sequence[float], config: StyleConfig, rows: int = 1
+) -> list[tuple[tuple[int, int], int]]:
     """Return the size and the number of steps of every level, coarse to fine.
 
     The last level has a long edge of `config.size`. Levels too small for the layers in use,
@@ -101,9 +109,11 @@ def levels(shape: Sequence[float], config: StyleConfig) -> list[tuple[tuple[int,
     Args:
       shape: height and width of the content image, or their proportions.
       config: sizes, steps and layers of the run.
+      rows: number of devices that the rows of an image are split over. Heights are then rounded to
+        a number of rows that every layer can split, at coarser levels only if it is near.
 
     Raises:
-      ValueError: the last level is too small for the layers.
+      ValueError: the last level is too small for the layers, or for the devices.
 
     Example:
       >>> from jaxstyle import StyleConfig
@@ -125,9 +135,32 @@ def levels(shape: Sequence[float], config: StyleConfig) -> list[tuple[tuple[int,
     shapes = [final_shape]
     while (edge := round(config.size / config.scale_factor ** len(shapes))) >= config.min_size:
         shapes.append(fit_shape(shape, edge))
+    shapes = [round_rows(size, rows) for size in shapes]
+    if shapes[0][0] % (rows * ROW_UNIT if rows > 1 else 1):
+        raise ValueError(
+            f"`sharding` splits {final_shape[0]} rows over {rows} devices, in multiples of "
+            f"{ROW_UNIT} rows each; use fewer devices or a larger `size`."
+        )
     steps = (*config.steps, *[config.steps[-1]] * len(shapes))
     plan = zip(reversed(shapes), steps, strict=False)
     return [(size, count) for size, count in plan if min(size) >= smallest_side]
+
+
+def round_rows(shape: tuple[int, int], rows: int) -> tuple[int, int]:
+    """Round a height to a multiple of what every layer can split, if it changes little.
+
+    Args:
+      shape: height and width.
+      rows: number of devices that the rows are split over.
+
+    Example:
+      >>> from jaxstyle.pyramid import round_rows
+      >>> round_rows((2160, 3840), 8), round_rows((540, 960), 8)
+      ((2176, 3840), (512, 960))
+    """
+    unit = rows * ROW_UNIT if rows > 1 else 1
+    height = unit * round(shape[0] / unit)
+    return (height, shape[1]) if abs(height / shape[0] - 1) <= MAX_STRETCH else shape
 
 
 def work(plan: Sequence[tuple[tuple[int, int], int]], steps: int | None = None) -> int:

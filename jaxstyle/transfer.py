@@ -11,7 +11,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from jaxstyle.color import with_chroma
@@ -41,6 +41,7 @@ def stylize(
     start: Float[AnyArray, "_h0 _w0 3"] | None = None,
     masks: Float[AnyArray, "styles _hm _wm"] | None = None,
     resume: Progress | None = None,
+    sharding: NamedSharding | None = None,
 ) -> Result:
     """Repaint a content image in the style of style images.
 
@@ -59,6 +60,9 @@ def stylize(
       masks: one mask per style image, see `make_targets`.
       resume: progress of an earlier run with the same arguments. The run continues from there
         and ends at the same result.
+      sharding: sharding of the rows of the image over devices, e.g.
+        `NamedSharding(mesh, P("rows"))`, for images that are too large for one. The image is
+        computed at a height that is a multiple of 16 rows per device, and resized at the end.
 
     Returns:
       The result, and the loss at each step.
@@ -79,8 +83,15 @@ def stylize(
       >>> result.image.shape, result.trace.loss.shape
       ((12, 16, 3), (2,))
     """
+    if sharding is not None and _has_explicit_axes(sharding):
+        mesh = _automatic_mesh(sharding)
+        sharding = NamedSharding(mesh, sharding.spec)
+        options = {"start": start, "masks": masks, "resume": resume, "sharding": sharding}
+        with jax.set_mesh(mesh):
+            return stylize(params, content, styles, config, key, callback, **options)
     item = TransferInputs(content, _as_tuple(styles), config or StyleConfig(), key, start, masks)
-    return run_transfer(params, [item], callback, shape=content.shape[:2], resume=resume)
+    shape = content.shape[:2]
+    return run_transfer(params, [item], callback, shape=shape, resume=resume, sharding=sharding)
 
 
 def stylize_batch(
@@ -115,8 +126,9 @@ def stylize_batch(
       callback: as for `stylize`, with a leading axis of images.
       starts: images to start from, which override `config.init`.
       masks: one mask per style image, for each content image.
-      sharding: sharding of the images over devices, e.g. `NamedSharding(mesh, P("batch"))`. The
-        number of images must be a multiple of the number of devices.
+      sharding: sharding of the images over devices, e.g. `NamedSharding(mesh, P("batch"))`, and
+        of their rows as in `stylize`, e.g. `P("batch", "rows")`. The number of images must be a
+        multiple of the number of devices that they are split over.
 
     Returns:
       The results and their losses, with a leading axis of images.
@@ -142,13 +154,12 @@ def stylize_batch(
             "`contents` is sharded over explicit mesh axes; pass `sharding` to stylize it on them."
         )
     if sharding is not None and _has_explicit_axes(sharding) and not is_traced(contents):
-        # With explicit mesh axes, every intermediate array would need its own sharding.
-        axes = (AxisType.Auto,) * len(sharding.mesh.axis_names)
-        mesh = Mesh(np.asarray(sharding.mesh.devices), sharding.mesh.axis_names, axis_types=axes)
+        mesh = _automatic_mesh(sharding)
+        images = NamedSharding(mesh, PartitionSpec(sharding.spec[0]))
         sharding = NamedSharding(mesh, sharding.spec)
         with jax.set_mesh(mesh):
-            rows = jax.device_put((contents, keys, starts, masks), sharding)
-            contents, keys, starts, masks = rows
+            placed = jax.device_put((contents, keys, starts, masks), images)
+            contents, keys, starts, masks = placed
             options = {"starts": starts, "masks": masks, "sharding": sharding}
             return stylize_batch(params, contents, styles, config, keys, callback, **options)
     n = contents.shape[0]
@@ -180,6 +191,12 @@ def _has_explicit_axes(sharding: NamedSharding) -> bool:
     axes = {axis for entry in sharding.spec if entry for axis in np.atleast_1d(entry)}
     types = zip(sharding.mesh.axis_names, sharding.mesh.axis_types, strict=True)
     return any(name in axes and kind == AxisType.Explicit for name, kind in types)
+
+
+def _automatic_mesh(sharding: NamedSharding) -> Mesh:
+    # With explicit mesh axes, every intermediate array would need its own sharding.
+    axes = (AxisType.Auto,) * len(sharding.mesh.axis_names)
+    return Mesh(np.asarray(sharding.mesh.devices), sharding.mesh.axis_names, axis_types=axes)
 
 
 def _as_tuple(styles: Styles) -> tuple[AnyArray, ...]:

@@ -18,6 +18,7 @@ from jaxstyle import pyramid
 from jaxstyle.analysis.memory import tree_bytes
 from jaxstyle.config import StyleConfig
 from jaxstyle.loop import programs
+from jaxstyle.loop.placement import Placement
 from jaxstyle.types import Params
 
 # On a CPU, batching makes a step faster only for small images.
@@ -90,7 +91,8 @@ def lower_step(
       shape: height and width of the level.
       length: largest number of steps in the chunk.
       batch: number of images.
-      sharding: where the arrays would be, e.g. on a device of `describe_device`.
+      sharding: where the arrays would be: on a device of `describe_device`, or how images and
+        their rows would be split over devices, see `Placement`.
 
     Returns:
       The lowered program and its arguments, with a `jax.ShapeDtypeStruct` for each array.
@@ -108,20 +110,20 @@ def lower_step(
     arguments = params, targets, hyperparams, state, 1
     if batch > 1 or sharding is not None:
         lead = (batch,) if batch > 1 else ()
-        at = partial(_describe, sharding=sharding)
-        images = jax.tree.map(partial(at, lead=lead), (targets, hyperparams, state))
-        arguments = jax.tree.map(at, params), *images, at(1)
+        place = Placement(sharding, batch > 1)
+        describe = partial(jax.tree.map, partial(_describe, lead=lead))
+        params, count = place.replicate(jax.tree.map(_describe, (params, 1)))
+        targets, hyperparams, state = map(describe, (targets, hyperparams, state))
+        placed = place.put_targets(targets), place.put(hyperparams), place.put_images(state)
+        arguments = params, *placed, count
     lowered = programs.run_steps.lower(
         *arguments, optimizer_spec=config.optimizer_spec, length=length, batched=batch > 1
     )
     return lowered, arguments
 
 
-def _describe(
-    leaf: Any, lead: tuple[int, ...] = (), sharding: jax.sharding.Sharding | None = None
-) -> jax.ShapeDtypeStruct:
-    shape, dtype = (*lead, *np.shape(leaf)), jnp.result_type(leaf)
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+def _describe(leaf: Any, lead: tuple[int, ...] = ()) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((*lead, *np.shape(leaf)), jnp.result_type(leaf))
 
 
 def to_arrays(tree: Any) -> Any:

@@ -167,12 +167,27 @@ def describe_device(name: str) -> Any:
     Raises:
       ValueError: If there is no device of this name, or the compiler for it is not installed.
     """
+    return describe_devices(name)[0]
+
+
+def describe_devices(name: str, topology: str | None = None) -> list[Any]:
+    """Return devices of one slice to compile for, which cannot run anything.
+
+    Args:
+      name: a name from `DEVICES`.
+      topology: shape of a slice of TPUs, such as `2x4`; by default the smallest there is.
+
+    Raises:
+      ValueError: If there is no device of this name, or the compiler for it is not installed.
+    """
     check_device(name)
     device = DEVICES[name]
     try:
         if device.platform == "tpu":
-            return _describe_tpu(name, str(device.target))
-        return _describe_gpu(device)
+            smallest = str(device.target)
+            shape = topology or smallest.partition(":")[2]
+            return _describe_tpu(name, f"{smallest.partition(':')[0]}:{shape}")
+        return [_describe_gpu(device)]
     except (RuntimeError, NotImplementedError, ImportError) as error:
         raise ValueError(
             f"the compiler for {name} is missing; pip install 'jaxstyle[{device.platform}]'. "
@@ -180,14 +195,14 @@ def describe_device(name: str) -> Any:
         ) from error
 
 
-def _describe_tpu(name: str, topology: str) -> Any:
+def _describe_tpu(name: str, topology: str) -> list[Any]:
     # Without these, libtpu asks a server of the data center where it is.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", {"v5e": "v5litepod-4"}.get(name, f"{name}-4"))
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     # Nothing is run, so another process may use the TPU, or compile too.
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    return topologies.get_topology_desc(platform="tpu", topology_name=topology).devices[0]
+    return topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
 
 
 def _describe_gpu(device: Device) -> Any:

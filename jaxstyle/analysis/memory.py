@@ -15,6 +15,7 @@ from jaxstyle.config import StyleConfig
 from jaxstyle.loop import programs
 from jaxstyle.losses import style_sums
 from jaxstyle.options import BLOCKS, halo_of, layers_of, layers_up_to, split_term
+from jaxstyle.pyramid import ROW_UNIT, round_rows
 from jaxstyle.spec import OptimizerSpec
 from jaxstyle.tiles import Axis, split_axis, stride_of
 
@@ -165,6 +166,25 @@ def _split(shape: tuple[int, int], config: StyleConfig) -> tuple[Axis, Axis]:
     halo = halo_of((*config.spec.content_layers, *config.spec.style_layers))
     rows, columns = (split_axis(length, config.tile or 0, halo) for length in shape)
     return rows, columns
+
+
+def count_row_devices(shape: tuple[int, int], config: StyleConfig) -> int:
+    """Return over how many devices to split the rows of an image.
+
+    Args:
+      shape: height and width of the result.
+      config: configuration of the run.
+
+    Returns:
+      The number of local devices if one is too small for the image, all together are not, and
+      `config.tile` is open; else 1.
+    """
+    devices = jax.local_device_count()
+    whole = dataclasses.replace(config, tile=0)
+    need, free = step_bytes(shape, whole), BATCH_MEMORY * available_bytes()
+    is_split = config.tile is None and devices > 1 and need > free >= need / devices
+    is_even = round_rows(shape, devices)[0] % (ROW_UNIT * devices) == 0
+    return devices if is_split and is_even else 1
 
 
 def fit_tile(shape: tuple[int, int], config: StyleConfig, free: int | None = None) -> StyleConfig:

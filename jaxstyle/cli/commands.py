@@ -10,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 
 from jaxstyle import pyramid, transfer, vgg19
-from jaxstyle.analysis.memory import check_memory, fit_tile
+from jaxstyle.analysis.memory import check_memory, count_row_devices, fit_tile
 from jaxstyle.batch.jobs import (
     Defaults,
     check_jobs,
@@ -36,6 +36,7 @@ from jaxstyle.io.inputs import STDIN, copy_stdin, read_mask, read_start, read_st
 from jaxstyle.io.keras import from_keras
 from jaxstyle.io.pillow import pixel_limit, quiet
 from jaxstyle.io.provenance import metadata
+from jaxstyle.loop.placement import rows_sharding
 from jaxstyle.options import Init
 from jaxstyle.presets import PRESETS
 from jaxstyle.reporting import print_product
@@ -89,7 +90,11 @@ def stylize(args: argparse.Namespace) -> int:
         raise ValueError(
             f"{len(args.mask)} masks for {len(args.styles)} styles; give one --mask for each."
         )
-    config, warning = _fit_memory(args.content, config)
+    shape = pyramid.fit_shape(images.read_shape(args.content), config.size)
+    if (rows := count_row_devices(shape, config)) > 1:
+        config, warning = dataclasses.replace(config, tile=0), ""
+    else:
+        config, warning = _fit_memory(args.content, config)
     content, alpha = _read_content(args.content, config)
     shape = content.shape[:2]
     styles = [read_style(path, shape, config) for path in args.styles]
@@ -109,7 +114,9 @@ def stylize(args: argparse.Namespace) -> int:
             start=start,
             masks=np.stack(masks) if masks else None,
             resume=resume,
+            sharding=rows_sharding(rows),
         ),
+        rows=rows,
         alpha=alpha if alpha.size else None,
         warning=warning,
     )

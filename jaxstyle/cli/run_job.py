@@ -100,6 +100,7 @@ def run_job(
     transfer: Transfer,
     *,
     alpha: np.ndarray | None = None,
+    rows: int = 1,
     warning: str = "",
 ) -> ExitCode:
     """Make a result; write the image, the report and a final line.
@@ -111,6 +112,7 @@ def run_job(
       shape: height and width of the result.
       transfer: makes the result.
       alpha: transparency of the result, `[h, w, 1]`.
+      rows: number of devices that the rows of the image are split over.
       warning: a message to report first, or nothing.
 
     Raises:
@@ -135,7 +137,9 @@ def run_job(
 
         if config.tile:
             logger.info("in tiles of %d pixels", config.tile)
-        plan = pyramid.levels(shape, config)
+        if rows > 1:
+            logger.info("rows over %d devices", rows)
+        plan = pyramid.levels(shape, config, rows)
         reporter.plan(pyramid.work(plan), levels=[size for size, _ in plan])
         with contextlib.ExitStack() as stack:
             callback = _Callback(reporter, plan, save, options.preview_every, stack)

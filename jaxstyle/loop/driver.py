@@ -7,6 +7,7 @@ program.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from jaxstyle import pyramid
 from jaxstyle.config import StyleConfig
 from jaxstyle.loop import programs
 from jaxstyle.loop.initialize import prepare
+from jaxstyle.loop.placement import Placement
 from jaxstyle.loop.style_cache import StyleCache
 from jaxstyle.objective import Targets, blend_weights, check_masks
 from jaxstyle.optimize import Info, State
@@ -28,6 +30,8 @@ from jaxstyle.types import AnyArray, Params, check_floating
 # memory again, so very short chunks are slow.
 _MAX_CHUNK = 32
 _CHUNK_SECONDS = 3.0
+# Tiles of style images where the rows of the result are split over devices.
+_STYLE_TILE = 1024
 
 
 class TransferInputs(NamedTuple):
@@ -120,7 +124,7 @@ def run_transfer(
       shape: height and width of the result, in proportion.
       batched: whether all arrays have a leading axis of images.
       resume: progress of an earlier run with the same inputs.
-      sharding: sharding of the leading axis over devices.
+      sharding: sharding of the images, and of their rows, over devices; see `Placement`.
       style_cache: statistics of style images, which other calls may share.
 
     Raises:
@@ -156,7 +160,7 @@ def run_transfer(
             break
     # On the device, every length of a trace would compile one more program.
     trace = _concatenate(infos, jnp if callback is None else np)
-    return Result(run.render(state, shape=run.plan[-1][0]), jax.device_put(trace))
+    return Result(run.render(state, shape=run.shape), jax.device_put(trace))
 
 
 class _Run:
@@ -171,11 +175,23 @@ class _Run:
         sharding: jax.sharding.NamedSharding | None,
         style_cache: StyleCache,
     ):
-        self._config = _check_one_program(inputs)
-        self._params = programs.transform_weights(params, spec=self._config.spec)
+        self._config, self._placement = _check_one_program(inputs), Placement(sharding, batched)
+        rows = self._placement.rows
+        spec = self._config.spec
+        if rows > 1 and spec.tile:
+            raise ValueError(
+                f"`tile` is {spec.tile}, and `sharding` splits the rows; choose one of them."
+            )
+        if rows > 1:
+            # Winograd's tiles do not end where the rows of a device do. Style images, which are
+            # not split, are computed in tiles.
+            spec = replace(spec, conv="direct", tile=_STYLE_TILE)
+        self._style_spec = spec
+        self._params = self._placement.replicate(programs.transform_weights(params, spec=spec))
         self._inputs, self._style_cache = inputs, style_cache
-        self.plan = pyramid.levels(shape, self._config)
-        self._stack = partial(_stack, batched=batched, sharding=sharding)
+        self.shape = pyramid.fit_shape(shape, self._config.size)
+        self.plan = pyramid.levels(shape, self._config, rows)
+        self._stack = partial(_stack, placement=self._placement)
         self._static = {"optimizer_spec": self._config.optimizer_spec, "batched": batched}
         self._blends = [blend_weights(item.config, len(item.styles)) for item in inputs]
         self._prepared: list[_Prepared] = []
@@ -200,7 +216,8 @@ class _Run:
     def init_state(self) -> State:
         """Return the state before the first step."""
         starts = self._stack([prepared.start for prepared in self._prepared])
-        return programs.init_state(starts, self._hyperparams, **self._static)
+        state = programs.init_state(starts, self._hyperparams, **self._static)
+        return self._placement.put_images(state)
 
     def enlarge_state(self, state: State, level: int) -> State:
         """Return the state at the start of a level, from the end of the level before."""
@@ -216,15 +233,17 @@ class _Run:
                     for prepared in self._prepared
                 ]
             )
-        return programs.enlarge_state(
+        state = programs.enlarge_state(
             keys, state, self._hyperparams, details, shape=size, **self._static
         )
+        return self._placement.put_images(state)
 
     def run_level(
         self, state: State, level: int, num_steps: int, *, one_chunk: bool
     ) -> Iterator[tuple[State, Info]]:
         """Yield the state and the report after each chunk of a level's steps."""
         targets = self._stack(self._build_targets(self.plan[level][0]))
+        targets = self._placement.put_targets(targets)
         run_steps = partial(
             programs.run_steps, self._params, targets, self._hyperparams, **self._static
         )
@@ -237,6 +256,7 @@ class _Run:
             began = time.perf_counter()
             count = min(chunk, num_steps - steps_done)
             state, info = run_steps(state, count, length=_MAX_CHUNK)
+            state = self._placement.put_images(state)
             steps_done += count
             # As NumPy: on the device, every length of a slice would compile one more program.
             yield state, jax.tree.map(lambda rows, n=count: np.asarray(rows)[..., :n], info)
@@ -261,14 +281,17 @@ class _Run:
         """Build the targets of each image for a level of the size `shape`."""
         targets = []
         for item, prepared, blend in zip(self._inputs, self._prepared, self._blends, strict=True):
-            spec = item.config.spec
+            content = prepared.content
+            if content is not None and self._placement.rows > 1:
+                resized = programs.resize(content, shape=shape)
+                content = self._placement.of_one.put_images(resized)
             sizes = pyramid.style_shapes(prepared.styles, shape, item.config)
             statistics = tuple(
-                self._style_cache.get(self._params, style, spec, size)
+                self._style_cache.get(self._params, style, self._style_spec, size)
                 for style, size in zip(prepared.styles, sizes, strict=True)
             )
-            build = partial(programs.build_targets, spec=spec, shape=shape)
-            targets.append(build(self._params, prepared.content, statistics, blend, item.masks))
+            build = partial(programs.build_targets, spec=item.config.spec, shape=shape)
+            targets.append(build(self._params, content, statistics, blend, item.masks))
         return targets
 
 
@@ -330,12 +353,10 @@ def _concatenate(infos: Sequence[Info], numpy: Any) -> Info:
     return jax.tree.map(lambda *rows: numpy.concatenate(rows, axis=-1), *infos)
 
 
-def _stack(
-    leaves: Sequence[Any], *, batched: bool, sharding: jax.sharding.NamedSharding | None = None
-) -> Any:
+def _stack(leaves: Sequence[Any], *, placement: Placement) -> Any:
     """Stack pytrees along a leading axis of images; return a single one unchanged."""
-    if not batched:
+    if not placement.batched:
         (leaf,) = leaves
         return leaf
     stacked = jax.tree.map(lambda *rows: jnp.stack([jnp.asarray(r) for r in rows]), *leaves)
-    return stacked if sharding is None else jax.device_put(stacked, sharding)
+    return placement.put(stacked)

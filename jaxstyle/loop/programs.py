@@ -135,6 +135,12 @@ def compute_style_statistics(
     return objective.compute_style_statistics(params, pyramid.resize(style, shape), spec)
 
 
+@partial(jax.jit, static_argnames="shape")
+def resize(image: Array, *, shape: tuple[int, int]) -> Array:
+    """Resize an image to the size `shape`: `pyramid.resize`."""
+    return pyramid.resize(image, shape)
+
+
 @partial(jax.jit, static_argnames=("spec", "shape"))
 def build_targets(
     params: Params,

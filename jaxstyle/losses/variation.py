@@ -82,7 +82,8 @@ def banded_variation(
         if diagonal:
             pairs += [(below[:, 1:], above[:, :-1], diagonal)]
             pairs += [(below[:, :-1], above[:, 1:], diagonal)]
-        return sum(weight * jnp.square(a - b).sum(axis=(1, 2)) for a, b, weight in pairs)
+        losses = [weight * jnp.square(a - b).sum(axis=(1, 2)) for a, b, weight in pairs]
+        return jnp.stack(losses).sum(axis=0)
 
     first, last = pad(image[:1]), pad(image[-1:])
     total = across * jnp.square(last[:, 1:] - last[:, :-1]).sum()

@@ -2,10 +2,15 @@
 
 import importlib.util
 
+import numpy as np
 import pytest
+from exchanges import exchanged_sizes
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jaxstyle
 from jaxstyle import StyleConfig
+from jaxstyle.analysis.cost import lower_step
+from jaxstyle.analysis.devices import describe_devices
 from jaxstyle.analysis.forecast import measure_compiled
 
 pytestmark = [
@@ -24,3 +29,15 @@ def test_the_step_of_a_tpu_has_no_more_kernels_bytes_and_memory_than_recorded():
     assert step.temporaries <= 2.7 * 2**30
     assert step.large_copies <= 10
     assert step.collectives == 0
+
+
+@pytest.mark.parametrize("topology", ["2x2", "2x4"])
+def test_tpus_exchange_the_rows_at_their_borders_and_no_maps(topology):
+    devices = describe_devices("v5e", topology)
+    sharding = NamedSharding(Mesh(np.array(devices), ("rows",)), PartitionSpec("rows"))
+    config = StyleConfig(size=512, dtype="bfloat16", style_layers="relu5_1")
+    lowered, _ = lower_step(jaxstyle.load_weights(), config, (512, 512), sharding=sharding)
+    permuted, gathered = exchanged_sizes(lowered.compile().as_text())
+    assert permuted
+    # The optimizer gathers a level of its pyramid; the smallest map, relu5_1, is larger.
+    assert max(gathered) <= 512 * 256 * 3 < 32 * 32 * 512
