@@ -284,7 +284,29 @@ _READER_MUTATIONS = [
      "1.0 if size is None else size / min(shape)"),
 ]  # fmt: skip
 
+_TILES = ("tests/test_tiles.py",)
+_MEMORY = ("tests/analysis/test_memory.py",)
+
+_TILE_MUTATIONS = [
+    ("windows see less than the layers", "    halo = -(-halo // TILE_UNIT) * TILE_UNIT\n    count",
+     "    halo = 0\n    count", _TILES),
+    ("bands count rows twice", "jnp.where(start + jnp.arange(band) >= begin, function(parts), 0)",
+     "function(parts)", _TILES),
+    ("positions count in several tiles", "inside.append(is_after & (position",
+     "inside.append((position == position) | (position",
+     ("tests/test_tiles.py::test_tiles_change_neither_loss_nor_gradient",)),
+    ("tiles determine the result", 'if n != "tile"}', "}", _TILES),
+    ("tiles do not depend on memory", "if step_bytes(shape, fitted) <= BATCH_MEMORY * free:",
+     "if free:", _MEMORY),
+    ("rows are split where one device is enough", "need > free >= need / devices", "need > 0",
+     _MEMORY),
+    ("rows of maps are not split", "                entries[axis] = rows\n",
+     "                entries[axis] = None\n",
+     ("tests/loop/test_placement.py::test_rows_over_devices_give_the_result_of_one_device",)),
+]  # fmt: skip
+
 MUTATIONS: list[Mutation] = [
+    *(Mutation("tiles", *row) for row in _TILE_MUTATIONS),
     *(Mutation("losses", *row, _LOSSES) for row in _LOSS_MUTATIONS),
     *(Mutation("losses", *row[:3], (row[3],)) for row in _OTHER_LOSS_MUTATIONS),
     *(Mutation("objective", *row[:3], (row[3],)) for row in _OBJECTIVE_MUTATIONS),

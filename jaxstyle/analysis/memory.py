@@ -24,6 +24,8 @@ BATCH_MEMORY = 0.8
 
 # Memory of a step's features, in multiples of `least_bytes`.
 _FEATURES_FACTOR = 2.1
+# Kernels in other layouts, and the matrices of the statistics.
+_MATRIX_BYTES = 2**27
 # Sizes of tiles to choose from. Half the size takes about 1.3 times as long.
 _TILES = (1024, 768, 512, 384, 256, 192, 128, 96, 80, 64, 48, 32, 16)
 
@@ -119,7 +121,7 @@ def kept_bytes(shape: tuple[int, int], config: StyleConfig) -> int:
     # Of a style layer, the map, its gradient, and what the loss makes of it.
     maps = [*layers_of(spec.content_layers), *(3 * layers_of(style))]
     values = sum(area * BLOCKS[int(layer[4]) - 1][0] // stride_of(layer) ** 2 for layer in maps)
-    return 4 * int(area * _state_bytes(config.optimizer_spec)) + 4 * values
+    return _MATRIX_BYTES + 4 * int(area * _state_bytes(config.optimizer_spec)) + 4 * values
 
 
 @cache
