@@ -40,7 +40,7 @@ Layers = Mapping[str, float] | Iterable[str] | Iterable[tuple[str, float]]
 """Layers or terms: a mapping from names to weights, names, or pairs of name and weight."""
 
 
-Tile = int | None
+TileSize = int | None
 """Size of tiles; 0 for whole images, `None` for either."""
 
 # Norm of the largest filter of conv4_1, in multiples of the median.
@@ -268,7 +268,7 @@ class StyleConfig:
         expert=True,
         low=0,
     )
-    tile: Tile = _option(
+    tile: TileSize = _option(
         # The functions of the package compute whole images; the commands know the memory.
         None,
         "largest side of the tiles that an image is computed in, in pixels, a multiple of 16: less "
@@ -287,7 +287,7 @@ class StyleConfig:
             value = getattr(self, f.name)
             if f.type in (int, float):
                 value = _to_number(f, f.type, value)
-            elif f.type == Tile and value is not None:
+            elif f.type == TileSize and value is not None:
                 value = _to_number(f, int, value)
             elif get_origin(f.type) is tuple:
                 items = value if isinstance(value, Iterable) else (value,)
@@ -378,7 +378,7 @@ _EXPECTED: dict[Any, str] = {
     tuple[int, ...]: "whole numbers separated by commas",
     tuple[float, ...]: "numbers separated by commas",
     Layers: "layers such as relu1_1 or relu1_1=4, separated by commas",
-    Tile: "a whole number, auto or none",
+    TileSize: "a whole number, auto or none",
 }
 
 
@@ -410,7 +410,7 @@ def parse_value(name: str, text: str) -> Any:
         if kind is Layers:
             split = [item.partition("=") for item in items]
             return tuple((layer.strip(), float(w) if eq else 1.0) for layer, eq, w in split)
-        if kind == Tile:
+        if kind == TileSize:
             return {"auto": None, "none": 0}[text] if text in ("auto", "none") else int(text)
         if kind is bool:
             return {"true": True, "yes": True, "false": False, "no": False}[text.lower()]

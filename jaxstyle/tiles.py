@@ -142,7 +142,8 @@ def sum_over_tiles(
 
     tiles = _all_tiles(rows, columns)
     if len(tiles.start) == 1:
-        return function(image, jax.tree.map(lambda x: x[0], tiles))  # pyright: ignore[reportReturnType]
+        sums, maps = function(image, jax.tree.map(lambda x: x[0], tiles))
+        return sums, dict(maps)
 
     def add(carry: tuple[Any, dict[str, Array]], tile: Tile) -> tuple[Any, None]:
         sums, maps = carry

@@ -20,7 +20,7 @@ from jaxstyle.spec import OptimizerSpec
 from jaxstyle.tiles import Axis, split_axis, stride_of
 
 BATCH_MEMORY = 0.8
-"""Share of the free memory that a batch may fill, by the compiler's numbers."""
+"""Share of the free memory that a step or a batch may fill, by the numbers of this module."""
 
 # Memory of a step's features, in multiples of `least_bytes`.
 _FEATURES_FACTOR = 2.1

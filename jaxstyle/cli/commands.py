@@ -90,11 +90,11 @@ def stylize(args: argparse.Namespace) -> int:
         raise ValueError(
             f"{len(args.mask)} masks for {len(args.styles)} styles; give one --mask for each."
         )
-    shape = pyramid.fit_shape(images.read_shape(args.content), config.size)
+    shape = _read_shape(args.content, config)
     if (rows := count_row_devices(shape, config)) > 1:
         config, warning = dataclasses.replace(config, tile=0), ""
     else:
-        config, warning = _fit_memory(args.content, config)
+        config, warning = _fit_memory(shape, config)
     content, alpha = _read_content(args.content, config)
     shape = content.shape[:2]
     styles = [read_style(path, shape, config) for path in args.styles]
@@ -132,7 +132,7 @@ def preview(args: argparse.Namespace) -> int:
         raise ValueError(f"`--strength` is {args.strength}; it must be between 0 and 1.")
     # One pass keeps no features for gradients.
     shallow = {"content_layers": (), "style_layers": ("relu1_2",)}
-    _fit_memory(args.content, dataclasses.replace(config, **shallow, tile=0))
+    check_memory(_read_shape(args.content, config), dataclasses.replace(config, **shallow, tile=0))
     content, alpha = _read_content(args.content, config)
     height, width = shape = content.shape[:2]
     if options.output != STDOUT:
@@ -159,8 +159,7 @@ def texture(args: argparse.Namespace) -> int:
     check_outputs(options, inputs)
     _check_aspect(args.aspect)
     shape = pyramid.fit_shape((1, args.aspect), config.size)
-    config = fit_tile(shape, config)
-    warning = check_memory(shape, config)
+    config, warning = _fit_memory(shape, config)
     styles = [read_style(path, shape, config) for path in args.styles]
     return run_job(
         options,
@@ -180,7 +179,7 @@ def reconstruct(args: argparse.Namespace) -> int:
     config = transfer.reconstruction_config(config_of(args), layers, of=args.of)
     inputs = {args.of: [args.image]}
     check_outputs(options, inputs)
-    config, warning = _fit_memory(args.image, config)
+    config, warning = _fit_memory(_read_shape(args.image, config), config)
     image = images.read_image(args.image, config.size)
     return run_job(
         options,
@@ -321,9 +320,13 @@ def take_start_file(args: argparse.Namespace) -> Path | None:
     return path
 
 
-def _fit_memory(path: Path, config: StyleConfig) -> tuple[StyleConfig, str]:
-    """Choose the tiles of a result with the proportions of an image, and check its memory."""
-    shape = pyramid.fit_shape(images.read_shape(path), config.size)
+def _read_shape(path: Path, config: StyleConfig) -> tuple[int, int]:
+    """Return the size of a result with the proportions of an image."""
+    return pyramid.fit_shape(images.read_shape(path), config.size)
+
+
+def _fit_memory(shape: tuple[int, int], config: StyleConfig) -> tuple[StyleConfig, str]:
+    """Choose the tiles of a result by memory; return a warning if it probably does not fit."""
     config = fit_tile(shape, config)
     return config, check_memory(shape, config)
 

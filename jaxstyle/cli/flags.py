@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from jaxstyle.config import Layers, StyleConfig, Tile
+from jaxstyle.config import Layers, StyleConfig, TileSize
 from jaxstyle.options import Init, LogFormat, Platform
 from jaxstyle.presets import PRESETS
 
@@ -141,7 +141,7 @@ def _add_field(group: Any, field: dataclasses.Field, default: Any) -> None:
 def _metavar(field: dataclasses.Field) -> str:
     if field.type is Layers:
         return "LAYER[=W],..."
-    if field.type == Tile:
+    if field.type == TileSize:
         return "N|auto|none"
     return "N,..." if get_origin(field.type) is tuple else "N"
 

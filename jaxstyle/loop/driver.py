@@ -191,7 +191,7 @@ class _Run:
         self._inputs, self._style_cache = inputs, style_cache
         self.shape = pyramid.fit_shape(shape, self._config.size)
         self.plan = pyramid.levels(shape, self._config, rows)
-        self._stack = partial(_stack, placement=self._placement)
+        self._stack = partial(_stack, batched=batched, put=self._placement.put)
         self._static = {"optimizer_spec": self._config.optimizer_spec, "batched": batched}
         self._blends = [blend_weights(item.config, len(item.styles)) for item in inputs]
         self._prepared: list[_Prepared] = []
@@ -242,8 +242,8 @@ class _Run:
         self, state: State, level: int, num_steps: int, *, one_chunk: bool
     ) -> Iterator[tuple[State, Info]]:
         """Yield the state and the report after each chunk of a level's steps."""
-        targets = self._stack(self._build_targets(self.plan[level][0]))
-        targets = self._placement.put_targets(targets)
+        targets = self._build_targets(self.plan[level][0])
+        targets = self._stack(targets, put=self._placement.put_targets)
         run_steps = partial(
             programs.run_steps, self._params, targets, self._hyperparams, **self._static
         )
@@ -353,10 +353,9 @@ def _concatenate(infos: Sequence[Info], numpy: Any) -> Info:
     return jax.tree.map(lambda *rows: numpy.concatenate(rows, axis=-1), *infos)
 
 
-def _stack(leaves: Sequence[Any], *, placement: Placement) -> Any:
-    """Stack pytrees along a leading axis of images; return a single one unchanged."""
-    if not placement.batched:
+def _stack(leaves: Sequence[Any], *, batched: bool, put: Callable[[Any], Any]) -> Any:
+    """Stack pytrees along a leading axis of images, if they are a batch, and place them."""
+    if not batched:
         (leaf,) = leaves
-        return leaf
-    stacked = jax.tree.map(lambda *rows: jnp.stack([jnp.asarray(r) for r in rows]), *leaves)
-    return placement.put(stacked)
+        return put(leaf)
+    return put(jax.tree.map(lambda *rows: jnp.stack([jnp.asarray(r) for r in rows]), *leaves))
