@@ -70,8 +70,18 @@ if TYPE_CHECKING:
     from jaxstyle.vgg19 import normalize_weights as normalize_weights
 
 _SUBMODULES = (
-    *("adain", "analysis", "batch", "color", "config", "errors", "host", "io", "loop", "losses"),
-    *("metrics", "objective", "ops", "optimize", "options", "presets", "pyramid", "reporting"),
+    *("adain", "analysis", "batch", "cluster", "color", "config", "errors", "host", "io", "loop"),
+    *(
+        "losses",
+        "metrics",
+        "objective",
+        "ops",
+        "optimize",
+        "options",
+        "presets",
+        "pyramid",
+        "reporting",
+    ),
     *("spec", "terms", "tiled", "tiles", "transfer", "types", "vgg19"),
 )
 

@@ -29,6 +29,7 @@ Carry = Literal["detail", "picture", "moments"]
 Pairing = Literal["cross", "each"]
 LogFormat = Literal["text", "json"]
 Platform = Literal["cpu", "gpu", "tpu"]
+Engine = Literal["local", "ray"]
 
 NAME_TEMPLATE = "{content}_{style}.png"
 """Default file name of a batch result; see `jaxstyle.batch.names.output_name`."""

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ Record = dict[str, Any]
 """Outcome of a job: one line of the ledger."""
 
 
-_LEDGER = re.compile(r"jobs(\.\d+-of-\d+)?\.jsonl")
+_LEDGER = re.compile(r"jobs(\.\d+-of-\d+|\.worker-\d+)?\.jsonl")
+_WORKER_LOCK = ".jaxstyle-worker-{}.lock"
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,38 @@ class Shard:
             raise ValueError(f"`--shard` is {text!r}; it must be i/n with i from 1 to n.")
         return shard
 
+    @classmethod
+    def of_process(cls, environ: Mapping[str, str] = os.environ) -> "Shard":
+        """Return the shard of this process, if a launcher says that it is one of several.
+
+        SLURM sets `SLURM_PROCID` and `SLURM_NTASKS` for the tasks of `srun`, and
+        `SLURM_ARRAY_TASK_ID` and so on for the tasks of a job array. A process that runs alone
+        does all jobs.
+
+        Args:
+          environ: environment variables.
+
+        Example:
+          >>> from jaxstyle.batch.ledger import Shard
+          >>> Shard.of_process({"SLURM_PROCID": "1", "SLURM_NTASKS": "4", "SLURM_STEP_ID": "0"})
+          Shard(index=2, count=4)
+        """
+
+        def read(name: str) -> int:
+            text = environ.get(name, "")
+            return int(text) if text.isdecimal() else -1
+
+        # Inside a batch script, but outside of srun, there is one process for all tasks.
+        is_step = environ.get("SLURM_STEP_ID", "").isdecimal()
+        steps, step = (read("SLURM_NTASKS"), read("SLURM_PROCID")) if is_step else (1, 0)
+        tasks, task, step_size = 1, 0, read("SLURM_ARRAY_TASK_STEP")
+        if read("SLURM_ARRAY_TASK_COUNT") > 1 and step_size > 0:
+            tasks = read("SLURM_ARRAY_TASK_COUNT")
+            task = (read("SLURM_ARRAY_TASK_ID") - read("SLURM_ARRAY_TASK_MIN")) // step_size
+        if not (0 <= step < steps and 0 <= task < tasks):
+            return cls()
+        return cls(task * steps + step + 1, tasks * steps)
+
     def of(self, items: list[Any]) -> list[Any]:
         """Return the part of a list; it is contiguous, because neighbors often share a shape."""
         begin, end = ((len(items) * k) // self.count for k in (self.index - 1, self.index))
@@ -89,10 +122,12 @@ class Ledger:
     Args:
       folder: output folder.
       shard: part of the jobs that this process does; each shard has a file of its own.
+      worker: number of a process of a cluster, which has a file of its own.
     """
 
-    def __init__(self, folder: Path, shard: Shard):
+    def __init__(self, folder: Path, shard: Shard, *, worker: int | None = None):
         part = "" if shard.count == 1 else f".{shard.index}-of-{shard.count}"
+        part = part if worker is None else f".worker-{worker}"
         self._folder, self._path = folder, folder / f"jobs{part}.jsonl"
 
     def read(self) -> dict[str, list[Record]]:
@@ -106,6 +141,10 @@ class Ledger:
                 for record in _parse_lines(path.read_bytes()):
                     records.setdefault(record["output"], []).append(record)
         return records
+
+    def read_own(self) -> list[Record]:
+        """Return the records of the file of this ledger."""
+        return [record for line in _read_lines(self._path) for record in _parse_lines(line)]
 
     def outputs(self) -> set[str]:
         """Return the resolved paths of all outputs that the records name."""
@@ -149,6 +188,33 @@ class Ledger:
         except OSError as error:
             raise WriteError(f"cannot write {self._path}: {error.strerror or error}.") from error
 
+    def merge(self) -> None:
+        """Move the records of all workers of a cluster to the file of this ledger.
+
+        A process that is killed meanwhile leaves records in both, and the next call drops those
+        of the workers.
+
+        Raises:
+          WriteError: a file cannot be written.
+        """
+        known = set(_read_lines(self._path))
+        for path in sorted(self._folder.glob("jobs.worker-*.jsonl")):
+            if not _LEDGER.fullmatch(path.name) or not path.is_file():
+                continue
+            lines = [line for line in _read_lines(path) if line not in known]
+            self.append(*(record for line in lines for record in _parse_lines(line)))
+            try:
+                path.unlink()
+            except OSError as error:
+                raise WriteError(f"cannot remove {path}: {error.strerror or error}.") from error
+
+
+def _read_lines(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().splitlines()
+    except OSError:
+        return []
+
 
 def _parse_lines(data: bytes) -> Iterator[Record]:
     for line in data.splitlines():
@@ -187,6 +253,41 @@ def is_done(record: Record, job: str, folder: Path) -> bool:
         return file_sha256(folder / record["output"]) == record.get("output_sha256")
     except OSError:
         return False
+
+
+def lock_worker(folder: Path, number: int, seconds: float) -> FileLock:
+    """Lock the ledger file of a worker of a cluster, as long as its process lives.
+
+    Args:
+      folder: output folder.
+      number: number of the worker.
+      seconds: time to wait for an earlier process to end.
+
+    Raises:
+      WriteError: another process holds the lock.
+    """
+    lock = FileLock(folder / _WORKER_LOCK.format(number), thread_local=False)
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        raise WriteError(
+            f"a worker of another run is still writing to {folder}; wait until it ends."
+        ) from None
+    except OSError as error:
+        raise WriteError(f"cannot write to {folder}: {error.strerror or error}.") from error
+    return lock
+
+
+def wait_for_workers(folder: Path, seconds: float) -> None:
+    """Wait until the workers of an earlier run, whose driver may have been killed, have ended.
+
+    Raises:
+      WriteError: one of them is still alive after that time.
+    """
+    for path in folder.glob(_WORKER_LOCK.format("*")):
+        number = path.name.split("-")[-1].removesuffix(".lock")
+        if number.isdecimal():
+            lock_worker(folder, int(number), seconds).release()
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Input files of jobs, read at the size of their group."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -46,10 +46,10 @@ class Loader:
     """Reads the inputs of jobs, and caches style images. Safe to call from several threads.
 
     Args:
-      jobs: all jobs of this process.
+      jobs: all jobs of this process, by index.
     """
 
-    def __init__(self, jobs: Sequence[Job]):
+    def __init__(self, jobs: Mapping[int, Job] | Sequence[Job]):
         self._jobs = jobs
         self._styles: FifoCache[np.ndarray] = FifoCache(_CACHED_STYLES)
         self._lock = threading.Lock()

@@ -1,11 +1,15 @@
 """`jaxstyle batch`, once its jobs are known: plan or run, then report."""
 
-from collections.abc import Sequence
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
 
+from jaxstyle import __version__
 from jaxstyle.analysis.memory import available_bytes
 from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.ledger import Ledger, Record, Shard
@@ -15,6 +19,7 @@ from jaxstyle.batch.report import write_report
 from jaxstyle.batch.run import Batch, describe_plan, report_plan
 from jaxstyle.cli.context import Options, RunContext
 from jaxstyle.errors import ExitCode, WriteError
+from jaxstyle.options import Engine, Platform
 from jaxstyle.reporting import Reporter
 
 _MAX_ERRORS_SHOWN = 20
@@ -27,19 +32,27 @@ class BatchOptions(Options):
 
     Attributes:
       output: folder of the outputs.
-      shard: part of the jobs to do, as `i/n`.
+      shard: part of the jobs to do, as `i/n`; `None` for what a launcher says.
       batch_size: images at once on a device, or `None` to choose by memory.
       overwrite: do all jobs again.
       dry_run: show the plan and do nothing.
       write_report: whether to write `report.html` and contact sheets.
+      engine: what does the jobs: this process, or a Ray cluster.
+      address: address of the cluster, or `None` for a new one.
+      workers: number of workers of the cluster, or `None` to choose by its devices.
+      platform: where the workers compute, or `None` for JAX's choice.
     """
 
     output: Path
-    shard: str = "1/1"
+    shard: str | None = None
     batch_size: int | None = None
     overwrite: bool = False
     dry_run: bool = False
     write_report: bool = True
+    engine: Engine = "local"
+    address: str | None = None
+    workers: int | None = None
+    platform: Platform | None = None
 
 
 def run_batch(options: BatchOptions, jobs: Sequence[Job], skipped: Sequence[Path] = ()) -> ExitCode:
@@ -53,27 +66,38 @@ def run_batch(options: BatchOptions, jobs: Sequence[Job], skipped: Sequence[Path
     Raises:
       WriteError: the folder cannot be written, or another process works on it.
     """
-    folder, shard = options.output, Shard.parse(options.shard)
+    folder, shard = options.output, Shard()
+    if options.shard is not None:
+        shard = Shard.parse(options.shard)
+    elif options.engine == "local":
+        shard = Shard.of_process()
+    if options.engine == "local" and (options.address is not None or options.workers is not None):
+        raise ValueError("`--address` and `--workers` need `--engine ray`.")
+    if options.engine == "ray" and shard.count > 1:
+        raise ValueError("`--engine ray` divides the jobs by itself; leave `--shard` out.")
     if folder.exists() and not folder.is_dir():
         raise WriteError(f"cannot write to {folder}: it is a file; name a folder.")
     with options.reporter() as reporter:
+        if options.shard is None and shard.count > 1:
+            reporter.note(f"part {shard.index} of {shard.count} of the jobs, by SLURM's variables")
         if skipped:
             reporter.note(_describe_skipped(skipped))
         needs_decoder = any(job.config.init == "adain" for job in jobs)
         context = RunContext.load(options, decoder=needs_decoder)
         if options.dry_run:
             return _show_plan(options, jobs, shard, context, reporter)
-        batch = Batch(
-            jobs,
-            folder,
-            context.params,
-            context.weights_id,
-            reporter,
-            shard=shard,
-            batch_size=options.batch_size,
-            overwrite=options.overwrite,
-        )
-        code = batch.run()
+        with _engine(options, context, needs_decoder) as make_batch:
+            batch = make_batch(
+                jobs,
+                folder,
+                context.params,
+                context.weights_id,
+                reporter,
+                shard=shard,
+                batch_size=options.batch_size,
+                overwrite=options.overwrite,
+            )
+            code = batch.run()
         records = [record for record in batch.records if record is not None]
         if options.write_report:
             write_report(folder, shard, batch.jobs, records)
@@ -86,6 +110,31 @@ def run_batch(options: BatchOptions, jobs: Sequence[Job], skipped: Sequence[Path
             failed=len(failed),
         )
     return code
+
+
+@contextlib.contextmanager
+def _engine(
+    options: BatchOptions, context: RunContext, decoder: bool
+) -> Iterator[Callable[..., Batch]]:
+    """Connect to what does the jobs; return the class of the batch."""
+    if options.engine == "local":
+        yield Batch
+        return
+    # Ray is slow to import, and optional.
+    from jaxstyle.cluster import engine, session
+
+    actor_options = engine.ActorOptions(
+        folder=Path(os.path.abspath(options.output)),  # noqa: PTH100 - does not follow links
+        weights=options.weights and options.weights.absolute(),
+        weights_id=context.weights_id,
+        decoder=decoder,
+        version=__version__,
+        platform=options.platform,
+        cache=jax.config.values["jax_compilation_cache_dir"],
+        batch_size=options.batch_size,
+    )
+    with session.connect(options.address):
+        yield partial(engine.ClusterBatch, workers=options.workers, options=actor_options)
 
 
 def _describe_skipped(skipped: Sequence[Path]) -> str:

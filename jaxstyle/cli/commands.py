@@ -55,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, "content", None) == STDIN:
             args.content = stack.enter_context(copy_stdin())
         if "platform" in args:
-            use_platform(args.platform)
+            # The driver of a cluster leaves the accelerators to its workers.
+            on_cluster = getattr(args, "engine", "local") == "ray"
+            use_platform("cpu" if on_cluster else args.platform)
         return globals()[args.command](args)
 
 

@@ -19,7 +19,7 @@ from jaxstyle.cli.flags import (
 from jaxstyle.config import StyleConfig
 from jaxstyle.errors import ExitCode, one_line
 from jaxstyle.io.formats import MAX_PIXELS, describe_formats
-from jaxstyle.options import NAME_TEMPLATE, Pairing
+from jaxstyle.options import NAME_TEMPLATE, Engine, Pairing
 from jaxstyle.reporting import print_product
 
 
@@ -331,7 +331,28 @@ def _add_batch(commands: Any) -> None:
     _add_batch_size(parser)
     _add_max_pixels(parser)
     parser.add_argument(
-        "--shard", default="1/1", metavar="I/N", help="do part I of N, for N processes or hosts"
+        "--shard",
+        metavar="I/N",
+        help="do part I of N, for N processes or hosts (default: what SLURM says, else everything)",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=get_args(Engine),
+        default="local",
+        help="local: this process; ray: the workers of a Ray cluster, which see the same files "
+        "under the same paths (default: local)",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="auto|HOST:PORT",
+        help="for --engine ray: the cluster to use (default: a new one of this machine alone)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        metavar="N",
+        help="for --engine ray: number of workers (default: one for each GPU or TPU, or for each "
+        "machine if there is none)",
     )
     parser.add_argument("--overwrite", action="store_true", help="do all jobs again")
     parser.add_argument("--dry-run", action="store_true", help="show the plan and do nothing")

@@ -64,3 +64,49 @@ def test_records_of_outputs_that_no_file_can_have_are_ignored(tmp_path, output):
     ledger = Ledger(tmp_path, Shard())
     ledger.append({"output": "b.png", "status": "done"}, {"output": output, "status": "done"})
     assert ledger.outputs() == {os.path.realpath(tmp_path / "b.png")}
+
+
+STEP = {"SLURM_STEP_ID": "0", "SLURM_NTASKS": "4", "SLURM_PROCID": "2"}
+ARRAY = {
+    "SLURM_ARRAY_TASK_COUNT": "3",
+    "SLURM_ARRAY_TASK_MIN": "10",
+    "SLURM_ARRAY_TASK_STEP": "2",
+    "SLURM_ARRAY_TASK_ID": "14",
+}
+
+
+@pytest.mark.parametrize(
+    ("environ", "shard"),
+    [
+        ({}, Shard()),
+        (STEP, Shard(3, 4)),
+        (ARRAY, Shard(3, 3)),
+        (STEP | ARRAY, Shard(11, 12)),
+        # In a batch script, outside of srun.
+        ({**STEP, "SLURM_STEP_ID": "batch"}, Shard()),
+        ({**STEP, "SLURM_PROCID": "4"}, Shard()),
+        ({**STEP, "SLURM_NTASKS": "many"}, Shard()),
+        ({**ARRAY, "SLURM_ARRAY_TASK_ID": "5"}, Shard()),
+    ],
+)
+def test_shard_follows_the_launcher(environ, shard):
+    assert Shard.of_process(environ) == shard
+
+
+def test_records_of_workers_are_merged_once(tmp_path):
+    ledger, workers = (
+        Ledger(tmp_path, Shard()),
+        [Ledger(tmp_path, Shard(), worker=k) for k in (0, 3)],
+    )
+    first, second, third = ({"output": f"{i}.png", "status": "done"} for i in range(3))
+    ledger.append(first)
+    workers[0].append(second)
+    workers[1].append(third)
+    # As if an earlier merge had been killed before it removed the file.
+    workers[1].append(first)
+    assert set(ledger.read()) == {"0.png", "1.png", "2.png"}
+    ledger.merge()
+    assert ledger.read_own() == [first, second, third]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["jobs.jsonl"]
+    ledger.merge()
+    assert len(ledger.read_own()) == 3

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from jaxstyle.batch.report import _Thumbnails
-from jaxstyle.batch.run import _curve_steps
+from jaxstyle.batch.work import _curve_steps
 
 
 @pytest.mark.parametrize("count", [1, 2, 63, 64, 65, 127, 300, 1000])

@@ -21,9 +21,10 @@ from conftest import SHORT_STEP, assert_same_picture
 from PIL import Image
 
 import jaxstyle.batch.run
+import jaxstyle.batch.work
 import jaxstyle.loop.style_cache
 from jaxstyle.batch.jobs import Defaults, pair_jobs
-from jaxstyle.batch.run import Batch
+from jaxstyle.batch.work import Worker
 from jaxstyle.cli import main
 from jaxstyle.io import images
 from jaxstyle.io.atomic import file_sha256
@@ -183,19 +184,19 @@ def test_programs_are_compiled_once_per_group_and_level(folders):
 
 @pytest.mark.slow
 def test_programs_of_finished_groups_are_dropped(folders, monkeypatch):
-    run_group, cache_sizes = Batch._run_group, []
+    run_group, cache_sizes = Worker.run_group, []
 
     def run_group_and_count(self, *args):
         before = run_steps._cache_size()
         run_group(self, *args)
         cache_sizes.append((before, run_steps._cache_size()))
 
-    monkeypatch.setattr(jaxstyle.batch.run, "_GROUPS_KEPT", 2)
-    monkeypatch.setattr(Batch, "_run_group", run_group_and_count)
+    monkeypatch.setattr(jaxstyle.batch.work, "_GROUPS_KEPT", 2)
+    monkeypatch.setattr(Worker, "run_group", run_group_and_count)
     jax.clear_caches()
     assert main(argv(folders)) == 0
-    # Each of the three groups compiles two levels; all are dropped after the second group.
-    assert cache_sizes == [(0, 2), (2, 4), (0, 2)]
+    # Each of the three groups compiles two levels; all are dropped before the third.
+    assert cache_sizes == [(0, 2), (2, 4), (4, 2)]
 
 
 @pytest.mark.slow
@@ -338,7 +339,7 @@ def test_each_job_has_its_own_alpha_masks_and_start(folders):
 
 @pytest.mark.slow
 def test_out_of_memory_halves_the_batch(folders, monkeypatch, capsys):
-    sizes, run_transfer = [], jaxstyle.batch.run.run_transfer
+    sizes, run_transfer = [], jaxstyle.batch.work.run_transfer
 
     def run_single_images(params, inputs, *args, **kwargs):
         sizes.append(len(inputs))
@@ -346,7 +347,7 @@ def test_out_of_memory_halves_the_batch(folders, monkeypatch, capsys):
             raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory")
         return run_transfer(params, inputs, *args, **kwargs)
 
-    monkeypatch.setattr(jaxstyle.batch.run, "run_transfer", run_single_images)
+    monkeypatch.setattr(jaxstyle.batch.work, "run_transfer", run_single_images)
     assert main(argv(folders, "--batch-size", "4")) == 0
     assert sizes[:6] == [4, 2, 1, 1, 1, 1]
     assert len(output_hashes(folders)) == 8
@@ -357,7 +358,7 @@ def test_job_fails_if_a_single_image_is_out_of_memory(folders, monkeypatch):
     def run_out_of_memory(*args, **kwargs):
         raise MemoryError
 
-    monkeypatch.setattr(jaxstyle.batch.run, "run_transfer", run_out_of_memory)
+    monkeypatch.setattr(jaxstyle.batch.work, "run_transfer", run_out_of_memory)
     assert main(argv(folders)) == 7
     assert {r["error"] for r in records(folders).values()} == {"out of memory; try a smaller size"}
 
@@ -543,16 +544,16 @@ def test_output_blocked_by_a_file_or_folder_fails_alone(folders):
 
 @pytest.mark.slow
 def test_full_disk_stops_the_batch_and_the_next_run_completes_it(folders, monkeypatch, capsys):
-    write_bytes, paths = jaxstyle.batch.run.write_bytes, []
+    write_bytes, paths = jaxstyle.batch.work.write_bytes, []
 
     def write_until_full(path, data, **kwargs):
         paths.append(path)
         if len(paths) > 3:
-            error = jaxstyle.batch.run.WriteError(f"cannot write {path}: No space left on device.")
+            error = jaxstyle.batch.work.WriteError(f"cannot write {path}: No space left on device.")
             raise error from OSError(errno.ENOSPC, "No space left on device")
         write_bytes(path, data, **kwargs)
 
-    monkeypatch.setattr(jaxstyle.batch.run, "write_bytes", write_until_full)
+    monkeypatch.setattr(jaxstyle.batch.work, "write_bytes", write_until_full)
     assert main(argv(folders, "--batch-size", "1")) == 6
     assert "No space left" in capsys.readouterr().err
     assert len(paths) < 8
