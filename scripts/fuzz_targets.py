@@ -223,8 +223,8 @@ class Ledgers:
         from PIL import Image
 
         from jaxstyle.batch import report
+        from jaxstyle.batch.done import job_hash
         from jaxstyle.batch.jobs import Defaults, pair_jobs
-        from jaxstyle.batch.ledger import job_hash
         from jaxstyle.io.atomic import file_sha256
         from jaxstyle.io.provenance import input_ids
 
@@ -283,10 +283,10 @@ class Ledgers:
 
         ledger = Ledger(folder, Shard())
         pending = scan_jobs(self._jobs, folder, self._weights, ledger, overwrite=False)
-        ledger.outputs()
-        write_report(folder, Shard(), self._jobs, list(pending.done.values()))
+        ledger.remove_outputs([folder / job.output for job in self._jobs])
+        write_report(folder, Shard(), self._jobs, pending.outcomes)
         ledger.append({"output": self._jobs[0].output, "status": "failed", "error": "x"})
-        if self._jobs[0].output not in ledger.read():
+        if self._jobs[0].output not in {record["output"] for record in ledger.read()}:
             raise WrongError("a record that was appended is not read")
 
 

@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             part, out = Shard(number + 1, args.batches).of(jobs), folder / f"out{number}"
             batch = Batch(part, out, params, file_id(weights), sampler, shard=Shard())
             batch.run()
-            failed += sum(record is None or record["status"] != "done" for record in batch.records)
+            failed += len(part) - batch.outcomes.done
     first = args.jobs // args.batches
     print_growth([sample for sample in sampler.samples if sample.jobs > first])
     print(f"{args.jobs - failed} done, {failed} failed.")

@@ -8,7 +8,7 @@ import os
 import re
 import reprlib
 import tomllib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -17,16 +17,19 @@ from typing import Any, get_args
 from jaxstyle.batch.names import RESERVED, check_output_name, output_name
 from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.errors import ImageReadError
-from jaxstyle.io.atomic import check_name, name_limit, open_regular
+from jaxstyle.io.atomic import RealPaths, check_name, name_limit, open_regular
 from jaxstyle.io.formats import READ_SUFFIXES
 from jaxstyle.options import NAME_TEMPLATE, Init, Pairing
 from jaxstyle.presets import PRESETS
 
 _FIELDS = {f.name: f for f in dataclasses.fields(StyleConfig)}
 _FILES = ("content", "style", "mask", "output")
+_SHARED = ("styles", "config", "masks")
 _COLUMNS = (*_FILES, "preset", *_FIELDS)
-# Largest job file, in bytes and in jobs.
-_MAX_BYTES, _MAX_JOBS = 2**24, 100_000
+# A path with fewer bytes has no part that is too long.
+_MAX_BYTES_PER_CHARACTER = 4
+# Largest job file, in bytes by its format and in jobs.
+_MAX_BYTES, _MAX_JOBS = {".csv": 2**28, ".toml": 2**24}, 2_000_000
 # The TOML parser takes quadratic time for keys with many parts; dots in text do not count.
 _MAX_DOTS = 100
 _TOML_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'')
@@ -84,7 +87,7 @@ class Defaults:
         return dataclasses.replace(PRESETS[preset or self.preset], **{**self.flags, **fields})
 
 
-def find_images(source: str, *, results: Collection[str] = ()) -> list[Path]:
+def find_images(source: str, *, keep: Callable[[list[Path]], list[Path]] = list) -> list[Path]:
     """Return the image files of a folder, a glob or a path, sorted.
 
     Subfolders are searched only by a glob with `**`. Hidden files and contact sheets are left
@@ -92,7 +95,7 @@ def find_images(source: str, *, results: Collection[str] = ()) -> list[Path]:
 
     Args:
       source: path of a folder or a file, or a glob.
-      results: resolved paths of files to leave out, because they are results of this batch.
+      keep: returns those that are no results of this batch.
 
     Raises:
       ImageReadError: `source` does not exist or contains no images.
@@ -112,12 +115,12 @@ def find_images(source: str, *, results: Collection[str] = ()) -> list[Path]:
         return [path]
     else:
         raise ImageReadError(f"{source} does not exist.")
-    images = [p for p in candidates if os.path.realpath(p) not in results]
+    images = keep(candidates)
     if not images and candidates:
         raise ImageReadError(f"{source} contains only results of this batch; name other images.")
     if not images:
         raise ImageReadError(f"{source} contains no images ({', '.join(READ_SUFFIXES)}).")
-    return sorted(images)
+    return sorted(images, key=lambda path: path.parts)
 
 
 def find_skipped(source: str) -> list[Path]:
@@ -245,14 +248,17 @@ def read_job_file(path: Path, defaults: Defaults, template: str = NAME_TEMPLATE)
     """
     text = _read_text(path)
     rows = _toml_rows(path, text) if path.suffix.lower() == ".toml" else _csv_rows(path, text)
-    jobs = []
+    jobs, shared = [], {}
     for index, (place, row) in enumerate(rows, start=1):
         if index > _MAX_JOBS:
             raise ValueError(f"{path} has more than {_MAX_JOBS} jobs; split it.")
         try:
-            jobs.append(_parse_job(path.parent, row, index, defaults, template))
+            job = _parse_job(path.parent, row, index, defaults, template)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}, {place}: {error}") from None
+        # Equal values of a million jobs are kept once.
+        same = {name: shared.setdefault(v, v) for name in _SHARED if (v := getattr(job, name))}
+        jobs.append(dataclasses.replace(job, **same))
     if not jobs:
         raise ValueError(f"{path} contains no jobs; add at least one.")
     return jobs
@@ -261,11 +267,12 @@ def read_job_file(path: Path, defaults: Defaults, template: str = NAME_TEMPLATE)
 def _read_text(path: Path) -> str:
     try:
         with open_regular(path) as file:
-            data = file.read(_MAX_BYTES + 1)
+            limit = _MAX_BYTES[path.suffix.lower()]
+            data = file.read(limit + 1)
     except OSError as error:
         raise ImageReadError(f"cannot read {path}: {error.strerror}.") from None
-    if len(data) > _MAX_BYTES:
-        raise ValueError(f"{path} has more than {_MAX_BYTES // 2**20} MiB; split it.")
+    if len(data) > limit:
+        raise ValueError(f"{path} has more than {limit // 2**20} MiB; split it.")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -408,8 +415,8 @@ def check_jobs(jobs: Sequence[Job], folder: Path) -> None:
     first_by_output: dict[str, Job] = {}
     limit = name_limit(folder)
     inputs = {path for job in jobs for paths in job.inputs.values() for path in paths}
-    # Not `Path.resolve`, which raises on a loop of links.
-    input_paths = {os.path.realpath(path) for path in inputs}
+    real_path = RealPaths()
+    input_paths = {real_path(path) for path in inputs}
     for job in jobs:
         # Some file systems ignore case.
         first = first_by_output.setdefault(job.output.casefold(), job)
@@ -420,12 +427,15 @@ def check_jobs(jobs: Sequence[Job], folder: Path) -> None:
                 f"{first.content} in {first.styles[0]} and {job.content} in {job.styles[0]} would "
                 f"both be {job.output!r}; use another `--name`, for example {names!r}."
             )
-        check_name(folder / job.output, limit)
-        if os.path.realpath(folder / job.output) in input_paths:
+        if len(job.output) * _MAX_BYTES_PER_CHARACTER > limit:
+            check_name(Path(job.output), limit)
+        if real_path(f"{folder}/{job.output}") in input_paths:
             raise ValueError(
                 f"output {job.output!r} would overwrite an input; use another name or folder."
             )
     for job in jobs:
+        if "/" not in job.output:
+            continue
         for parent in PurePosixPath(job.output.casefold()).parents:
             if blocking := first_by_output.get(str(parent)):
                 raise ValueError(

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.names import is_inside
 from jaxstyle.errors import WriteError
-from jaxstyle.io.atomic import file_sha256
-from jaxstyle.io.provenance import FileId, InputIds
+from jaxstyle.io.atomic import RealPaths
 
 Record = dict[str, Any]
 """Outcome of a job: one line of the ledger."""
@@ -100,22 +97,6 @@ class Shard:
         return items[begin:end]
 
 
-def job_hash(job: Job, inputs: InputIds, weights: FileId) -> str:
-    """Return the SHA-256 of everything that determines a job's result.
-
-    Args:
-      job: the job; only its configuration is hashed.
-      inputs: hashes of its input files by role.
-      weights: hash of the weights file.
-    """
-    record = {
-        "config": job.config.record,
-        "inputs": {part: [item["sha256"] for item in items] for part, items in inputs.items()},
-        "weights": weights["sha256"],
-    }
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
 class Ledger:
     """Records in the output folder of a batch.
 
@@ -130,27 +111,29 @@ class Ledger:
         part = part if worker is None else f".worker-{worker}"
         self._folder, self._path = folder, folder / f"jobs{part}.jsonl"
 
-    def read(self) -> dict[str, list[Record]]:
-        """Return the records of all shards by output, in the order of each file."""
-        records: dict[str, list[Record]] = {}
+    def read(self) -> Iterator[Record]:
+        """Yield the records of all shards and workers, in the order of each file."""
         for path in sorted(self._folder.glob("jobs*.jsonl")):
-            if not _LEDGER.fullmatch(path.name) or not path.is_file():
-                continue
-            # A file that cannot be read has no finished jobs.
-            with contextlib.suppress(OSError):
-                for record in _parse_lines(path.read_bytes()):
-                    records.setdefault(record["output"], []).append(record)
-        return records
+            if _LEDGER.fullmatch(path.name) and path.is_file():
+                yield from _read_records(path)
 
-    def read_own(self) -> list[Record]:
-        """Return the records of the file of this ledger."""
-        return [record for line in _read_lines(self._path) for record in _parse_lines(line)]
+    def read_own(self) -> Iterator[Record]:
+        """Yield the records of the file of this ledger."""
+        return _read_records(self._path)
 
-    def outputs(self) -> set[str]:
-        """Return the resolved paths of all outputs that the records name."""
-        return {
-            os.path.realpath(self._folder / output) for output in self.read() if is_inside(output)
-        }
+    def remove_outputs(self, paths: Iterable[Path]) -> list[Path]:
+        """Return the paths that are no outputs of the batch, by its records.
+
+        A link to an output counts as the output.
+        """
+        paths, real_path = list(paths), RealPaths()
+        folder = os.path.realpath(self._folder) + os.sep
+        inside = [path for path in paths if real_path(path).startswith(folder)]
+        if not inside:
+            return paths
+        names = (record["output"] for record in self.read())
+        outputs = {real_path(self._folder / name) for name in names if is_inside(name)}
+        return [path for path in paths if real_path(path) not in outputs]
 
     def announce(self, outputs: Iterable[str]) -> None:
         """Record outputs before they are written, unless they have a record.
@@ -161,7 +144,7 @@ class Ledger:
         Raises:
           WriteError: the file cannot be written.
         """
-        known = self.read()
+        known = {record["output"] for record in self.read()}
         self.append(*({"output": o, "status": "started"} for o in outputs if o not in known))
 
     def append(self, *records: Record) -> None:
@@ -170,9 +153,10 @@ class Ledger:
         Raises:
           WriteError: the file cannot be written.
         """
-        line = b"".join(json.dumps(record).encode() + b"\n" for record in records)
-        if not records:
-            return
+        if records:
+            self._append_lines(json.dumps(record).encode() + b"\n" for record in records)
+
+    def _append_lines(self, lines: Iterable[bytes]) -> None:
         try:
             if self._path.exists() and not self._path.is_file():
                 raise WriteError(f"cannot write {self._path}: it is not a regular file; remove it.")
@@ -181,8 +165,8 @@ class Ledger:
                     file.seek(-1, os.SEEK_END)
                     # Keep the record apart from an incomplete line.
                     if file.read(1) != b"\n":
-                        line = b"\n" + line
-                file.write(line)
+                        file.write(b"\n")
+                file.writelines(lines)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -197,62 +181,35 @@ class Ledger:
         Raises:
           WriteError: a file cannot be written.
         """
-        known = set(_read_lines(self._path))
-        for path in sorted(self._folder.glob("jobs.worker-*.jsonl")):
-            if not _LEDGER.fullmatch(path.name) or not path.is_file():
-                continue
-            lines = [line for line in _read_lines(path) if line not in known]
-            self.append(*(record for line in lines for record in _parse_lines(line)))
+        paths = sorted(self._folder.glob("jobs.worker-*.jsonl"))
+        paths = [path for path in paths if _LEDGER.fullmatch(path.name) and path.is_file()]
+        known = {_digest(line) for line in _read_lines(self._path)} if paths else set()
+        for path in paths:
+            lines = (line for line in _read_lines(path) if line.endswith(b"\n"))
+            self._append_lines(line for line in lines if _digest(line) not in known)
             try:
                 path.unlink()
             except OSError as error:
                 raise WriteError(f"cannot remove {path}: {error.strerror or error}.") from error
 
 
-def _read_lines(path: Path) -> list[bytes]:
-    try:
-        return path.read_bytes().splitlines()
-    except OSError:
-        return []
+def _digest(line: bytes) -> bytes:
+    return hashlib.blake2b(line, digest_size=16).digest()
 
 
-def _parse_lines(data: bytes) -> Iterator[Record]:
-    for line in data.splitlines():
+def _read_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file; one that cannot be read has none."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        yield from file
+
+
+def _read_records(path: Path) -> Iterator[Record]:
+    for line in _read_lines(path):
         # A killed process can leave an incomplete line; deep nesting exhausts the parser's stack.
         with contextlib.suppress(ValueError, RecursionError):
             record = json.loads(line)
             if isinstance(record, dict) and isinstance(record.get("output"), str):
                 yield record
-
-
-def _is_complete(record: Record) -> bool:
-    """Return whether a record has everything that the report shows of a finished job."""
-    terms, curve = record.get("terms"), record.get("curve")
-    if not isinstance(terms, dict) or not isinstance(curve, list) or not curve:
-        return False
-    fields = (record.get(name) for name in ("width", "height", "steps", "seconds", "loss"))
-    return all(map(_is_number, (*fields, *terms.values(), *curve)))
-
-
-def _is_number(value: Any) -> bool:
-    # Python's integers may be larger than any float; NaN compares as false.
-    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
-
-
-def is_done(record: Record, job: str, folder: Path) -> bool:
-    """Return whether a job is complete: its record says so and its output is unchanged.
-
-    Args:
-      record: record of the ledger.
-      job: hash of the job, from `job_hash`.
-      folder: output folder.
-    """
-    if record.get("status") != "done" or record.get("job") != job or not _is_complete(record):
-        return False
-    try:
-        return file_sha256(folder / record["output"]) == record.get("output_sha256")
-    except OSError:
-        return False
 
 
 def lock_worker(folder: Path, number: int, seconds: float) -> FileLock:

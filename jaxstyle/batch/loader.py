@@ -3,19 +3,23 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from jaxstyle import pyramid
+from jaxstyle.batch.done import Stamps
 from jaxstyle.batch.jobs import Job
 from jaxstyle.errors import ImageReadError
 from jaxstyle.io import images
+from jaxstyle.io.atomic import Stamp, file_sha256, file_stamp
 from jaxstyle.io.inputs import read_mask, read_start, read_style
+from jaxstyle.io.provenance import FileId, InputIds
 from jaxstyle.loop.style_cache import FifoCache
 
-_CACHED_STYLES = 16
+_CACHED_STYLES, _CACHED_HASHES = 16, 256
 Value = TypeVar("Value")
 
 
@@ -31,6 +35,8 @@ class JobInputs:
       alpha: transparency of the result, `[h, w, 1]`, or `None`.
       masks: masks at the size of the group, or `None`.
       start: image to start from, at the size of the group, or `None`.
+      ids: names and hashes of the files.
+      stamps: sizes and times of the files.
     """
 
     index: int
@@ -40,6 +46,8 @@ class JobInputs:
     alpha: np.ndarray | None
     masks: np.ndarray | None
     start: np.ndarray | None
+    ids: InputIds
+    stamps: Stamps
 
 
 class Loader:
@@ -52,6 +60,7 @@ class Loader:
     def __init__(self, jobs: Mapping[int, Job] | Sequence[Job]):
         self._jobs = jobs
         self._styles: FifoCache[np.ndarray] = FifoCache(_CACHED_STYLES)
+        self._hashes = lru_cache(_CACHED_HASHES)(lambda path, _: file_sha256(path))
         self._lock = threading.Lock()
 
     def __call__(self, index: int, group_shape: tuple[int, int]) -> JobInputs:
@@ -62,6 +71,16 @@ class Loader:
           ValueError: a mask or a start does not fit, or a style image is too small.
         """
         job = self._jobs[index]
+        # Before they are read: a change from then on gives other times.
+        stamps = {
+            role: [_read(path, file_stamp) for path in paths]
+            for role, paths in job.inputs.items()
+            if paths
+        }
+        ids = {
+            role: [self._file_id(p, s) for p, s in zip(job.inputs[role], files, strict=True)]
+            for role, files in stamps.items()
+        }
         shape = pyramid.fit_shape(_read(job.content, images.read_shape), job.config.size)
         content = _read(job.content, lambda path: _read_content(path, group_shape))
         alpha = content[..., 3:]
@@ -80,7 +99,13 @@ class Loader:
             alpha=alpha if alpha.size else None,
             masks=np.stack(masks) if masks else None,
             start=start,
+            ids=ids,
+            stamps=stamps,
         )
+
+    def _file_id(self, path: Path, stamp: Stamp) -> FileId:
+        sha256 = _read(path, lambda path: self._hashes(path, tuple(stamp)))
+        return {"file": path.name, "sha256": sha256}
 
     def _read_style(self, path: Path, job: Job, group_shape: tuple[int, int]) -> np.ndarray:
         # A style image is scaled by the long edge, which all shapes of a size share.
@@ -99,6 +124,8 @@ def _read_content(path: Path, shape: tuple[int, int]) -> np.ndarray:
 def _read(path: Path, read: Callable[[Path], Value]) -> Value:
     try:
         return read(path)
+    except FileNotFoundError as error:
+        raise ImageReadError(f"{path} does not exist.") from error
     except OSError as error:
         # The file has vanished since the scan, or its folder cannot be read any more.
         raise ImageReadError(f"{path} cannot be read: {error.strerror or error}.") from error

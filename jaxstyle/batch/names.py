@@ -1,9 +1,11 @@
 """File names of a batch's results, from a template with fields such as `{content}`."""
 
 import os
+import posixpath
 import re
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from functools import cache
+from pathlib import Path
 from string import Formatter
 from typing import Any
 
@@ -61,16 +63,13 @@ def output_name(
         content.stem,
         "+".join(style.stem for style in styles),
         content.suffix.removeprefix("."),
-        subfolder(content, root),
+        subfolder(content, root) if "{folder" in template else "",
         index,
         config.size,
         config.seed,
     )
     try:
-        for _, field, form, conversion in Formatter().parse(template):
-            plain = field is None or (field in FIELDS and not conversion)
-            if not plain or not _FORMAT.fullmatch(form or ""):
-                raise ValueError
+        _check_template(template)
         fields: dict[str, Any] = dict(zip(FIELDS, values, strict=True))
         name = template.format_map(fields)
     except ValueError:
@@ -80,6 +79,15 @@ def output_name(
             "two digits, as in {index:04}."
         ) from None
     return check_output_name(name)
+
+
+@cache
+def _check_template(template: str) -> None:
+    """Raise `ValueError` if a template has an unknown field or format."""
+    for _, field, form, conversion in Formatter().parse(template):
+        plain = field is None or (field in FIELDS and not conversion)
+        if not plain or not _FORMAT.fullmatch(form or ""):
+            raise ValueError
 
 
 def subfolder(path: Path, root: Path | None) -> str:
@@ -117,8 +125,10 @@ def is_inside(name: str) -> bool:
         is_storable = b"\0" not in os.fsencode(name)
     except UnicodeEncodeError:
         return False
-    path = Path(name)
-    return is_storable and bool(path.name) and not path.anchor and ".." not in path.parts
+    drive, path = os.path.splitdrive(name.replace(os.sep, "/"))
+    parts = set(path.split("/")) - {"", "."}
+    is_relative = not drive and not path.startswith("/")
+    return is_storable and is_relative and bool(parts) and ".." not in parts
 
 
 def check_output_name(name: str) -> str:
@@ -132,17 +142,17 @@ def check_output_name(name: str) -> str:
       >>> check_output_name("./a//b.png")
       'a/b.png'
     """
-    path = PurePosixPath(name.replace(os.sep, "/"))
+    path = posixpath.normpath(name.replace(os.sep, "/"))
     if not is_inside(name):
         raise ValueError(
             f"output {name!r} is not a file inside the output folder; use a relative path without "
             "'..'."
         )
-    if path.suffix.lower() not in FORMATS:
+    if posixpath.splitext(path)[1].lower() not in FORMATS:
         raise ValueError(f"output {name!r} must end in {', '.join(FORMATS)}.")
-    if len(path.parts) == 1 and path.name.startswith(RESERVED):
+    if "/" not in path and path.startswith(RESERVED):
         raise ValueError(
             f"output {name!r} starts with {RESERVED!r}, which is reserved for the batch's contact "
             "sheets; use another name."
         )
-    return str(path)
+    return path

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from jaxstyle import pyramid
 from jaxstyle.analysis.memory import check_memory, fit_tile
+from jaxstyle.batch.done import DoneCheck
 from jaxstyle.batch.jobs import Job
-from jaxstyle.batch.ledger import Ledger, Record, is_done, job_hash
+from jaxstyle.batch.ledger import Ledger
+from jaxstyle.batch.outcomes import Outcomes
 from jaxstyle.batch.plan import Group, make_groups, snap
 from jaxstyle.errors import ImageReadError, JaxstyleError
 from jaxstyle.io import images
-from jaxstyle.io.provenance import FileId, InputIds, input_ids
+from jaxstyle.io.provenance import FileId
 
 
 @dataclass
@@ -20,16 +22,12 @@ class PendingJobs:
 
     Attributes:
       groups: groups of the pending jobs, as indices into the list.
-      inputs: names and hashes of the input files, by index.
-      hashes: hash of everything that determines a job's result, by index.
-      done: records of the jobs that are done, by index.
+      outcomes: the jobs that are done.
       failed: errors of the jobs that cannot be done, by index.
     """
 
+    outcomes: Outcomes
     groups: list[Group] = field(default_factory=list)
-    inputs: dict[int, InputIds] = field(default_factory=dict)
-    hashes: dict[int, str] = field(default_factory=dict)
-    done: dict[int, Record] = field(default_factory=dict)
     failed: dict[int, JaxstyleError] = field(default_factory=dict)
 
 
@@ -44,7 +42,7 @@ def scan_jobs(
 ) -> PendingJobs:
     """Find the jobs that are not done yet.
 
-    Reads the image headers, hashes the input files, and compares both with the ledger.
+    Reads the ledger, and the image headers of the jobs that are not done.
 
     Args:
       jobs: all jobs of this process.
@@ -54,24 +52,20 @@ def scan_jobs(
       overwrite: treat no job as done.
       exact: stylize each image at the shape of its result.
     """
-    pending, file_hashes, records = PendingJobs(), {}, ledger.read()
-    open_jobs = []
+    pending, open_jobs, checked = PendingJobs(Outcomes(len(jobs))), [], set()
+    if not overwrite:
+        _find_done(jobs, DoneCheck(folder, weights), ledger, pending.outcomes)
     for index, job in enumerate(jobs):
+        if pending.outcomes.is_done(index):
+            continue
         try:
-            pending.inputs[index] = input_ids(job.inputs, file_hashes)
-            pending.hashes[index] = job_hash(job, pending.inputs[index], weights)
-            done = [
-                record
-                for record in records.get(job.output, ())
-                if not overwrite and is_done(record, pending.hashes[index], folder)
-            ]
-            if done:
-                pending.done[index] = done[-1]
-                continue
             shape = images.read_shape(job.content)
-            result_shape = pyramid.fit_shape(shape, job.config.size)
-            check_memory(result_shape, fit_tile(result_shape, job.config))
-            pyramid.levels(result_shape if exact else snap(shape, job.config.size), job.config)
+            program = shape, job.config
+            if program not in checked:
+                result_shape = pyramid.fit_shape(shape, job.config.size)
+                check_memory(result_shape, fit_tile(result_shape, job.config))
+                pyramid.levels(result_shape if exact else snap(shape, job.config.size), job.config)
+                checked.add(program)
             open_jobs.append((index, job, shape))
         except OSError as error:
             reason = f"{error.filename or job.content} cannot be read: {error.strerror or error}."
@@ -82,3 +76,12 @@ def scan_jobs(
             pending.failed[index] = ImageReadError(f"{job.content}: {error}")
     pending.groups = make_groups(open_jobs, exact=exact)
     return pending
+
+
+def _find_done(jobs: Sequence[Job], is_done: DoneCheck, ledger: Ledger, outcomes: Outcomes) -> None:
+    """Add the jobs that the ledger shows to be done; of several records the last one counts."""
+    by_output = {job.output: index for index, job in enumerate(jobs)}
+    for record in ledger.read():
+        index = by_output.get(record["output"])
+        if index is not None and is_done(record, jobs[index]):
+            outcomes.add(index, record)

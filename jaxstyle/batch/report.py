@@ -14,6 +14,7 @@ from PIL import Image
 from jaxstyle.analysis.grid import draw_grid
 from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.ledger import Record, Shard
+from jaxstyle.batch.outcomes import Outcomes
 from jaxstyle.errors import JaxstyleError
 from jaxstyle.io import images
 from jaxstyle.io.atomic import remove_partials, write_bytes
@@ -23,28 +24,26 @@ _SHEET_COLUMNS, _SHEET_ROWS = 6, 8
 _CAPTION_LENGTH = 30
 
 
-def write_report(
-    folder: Path, shard: Shard, jobs: Sequence[Job], records: Sequence[Record]
-) -> None:
+def write_report(folder: Path, shard: Shard, jobs: Sequence[Job], outcomes: Outcomes) -> None:
     """Write `report.html` and `contact_sheet.jpg` into a batch's folder.
 
-    Large batches get several numbered sheets.
+    Large batches get several numbered sheets. Of more than a thousand jobs, the page and the
+    sheets show those whose records `outcomes` keeps.
 
     Raises:
       WriteError: the disk is full, the folder is read-only, ...
     """
     part = "" if shard.count == 1 else f"_{shard.index}_of_{shard.count}"
-    by_output = {record["output"]: record for record in records}
-    pairs = [(job, by_output[job.output]) for job in jobs if job.output in by_output]
+    pairs = [(jobs[index], record) for index, record in sorted(outcomes.records.items())]
     thumbnails = _Thumbnails()
-    page = _render_page(folder, pairs, thumbnails)
+    page = _render_page(folder, pairs, outcomes, thumbnails)
     outputs = [record["output"] for _, record in pairs if record["status"] == "done"]
     size = _SHEET_COLUMNS * _SHEET_ROWS
     begins = range(0, len(outputs), size)
     report = folder / f"report{part}.html"
     numbers = [f"_{n}" for n in range(1, len(begins) + 1)] if len(begins) > 1 else [""]
     sheets = [folder / f"contact_sheet{part}{number}.jpg" for number in numbers]
-    remove_partials([report, *sheets])
+    remove_partials(folder, [path.name for path in (report, *sheets)])
     write_bytes(report, page.encode("utf-8", "backslashreplace"))
     for path, begin in zip(sheets, begins, strict=False):
         sheet = _draw_sheet(folder, outputs[begin : begin + size], thumbnails)
@@ -87,13 +86,19 @@ class _Thumbnails:
                 )
 
 
-def _render_page(folder: Path, pairs: Sequence[tuple[Job, Record]], thumbnails: _Thumbnails) -> str:
-    done = [record for _, record in pairs if record["status"] == "done"]
-    seconds = sum(record["seconds"] for record in done)
+def _render_page(
+    folder: Path,
+    pairs: Sequence[tuple[Job, Record]],
+    outcomes: Outcomes,
+    thumbnails: _Thumbnails,
+) -> str:
+    count = outcomes.done + outcomes.failed
     summary = (
-        f"{len(done)} of {len(pairs)} images done, {len(pairs) - len(done)} failed; "
-        f"{seconds / 60:.1f} minutes of work."
+        f"{outcomes.done} of {count} images done, {outcomes.failed} failed; "
+        f"{outcomes.seconds / 60:.1f} minutes of work."
     )
+    if len(pairs) < count:
+        summary += f" Shown are {len(pairs)}, spread over the list; jobs.jsonl has all."
     rows = "\n".join(_render_row(folder, job, record, thumbnails) for job, record in pairs)
     template = Template((files("jaxstyle.batch") / "report.html").read_text())
     return template.substitute(

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxstyle.batch.jobs import Job
-from jaxstyle.batch.ledger import Ledger, Record, Shard, lock_output
+from jaxstyle.batch.ledger import Ledger, Shard, lock_output
+from jaxstyle.batch.outcomes import Outcomes
 from jaxstyle.batch.pending import PendingJobs, scan_jobs
 from jaxstyle.batch.plan import Group, size_batches
-from jaxstyle.batch.work import JobList, Worker
+from jaxstyle.batch.work import Worker
 from jaxstyle.errors import ExitCode
 from jaxstyle.io.atomic import remove_partials
 from jaxstyle.io.provenance import FileId
@@ -49,7 +50,7 @@ class Batch:
         # The result of a single job equals that of `stylize`. This depends on the whole list:
         # a job that is done again alone gives the same result.
         self._exact = len(jobs) == 1
-        self.records: list[Record | None] = [None] * len(self.jobs)
+        self.outcomes = Outcomes(len(self.jobs))
         self._folder, self._params, self._weights = folder, params, weights
         self._reporter, self._shard = reporter, shard
         self._batch_size, self._overwrite = batch_size, overwrite
@@ -75,13 +76,12 @@ class Batch:
             groups = self._size_batches(self._pending.groups)
             text = describe_plan(groups, self._pending, len(self.jobs))
             report_plan(self._reporter, groups, self._pending, len(self.jobs), text)
-            for index, record in self._pending.done.items():
-                self.records[index] = record
+            self.outcomes = self._pending.outcomes
             stopped = self._do(groups)
         if stopped is not None:
             return stopped
-        failed = any(record is None or record["status"] != "done" for record in self.records)
-        return ExitCode.SOME_JOBS_FAILED if failed else ExitCode.OK
+        all_done = self.outcomes.done == len(self.jobs)
+        return ExitCode.OK if all_done else ExitCode.SOME_JOBS_FAILED
 
     def _settle(self) -> None:
         """Bring the ledger of an earlier run in order."""
@@ -91,24 +91,25 @@ class Batch:
 
     def _do(self, groups: Sequence[Group]) -> ExitCode | None:
         """Do the jobs of the groups in this process; return why it stopped early, if it did."""
-        pending = self._pending
-        job_list = JobList(dict(enumerate(self.jobs)), pending.inputs, pending.hashes)
-        arguments = self._folder, self._params, self._weights, self._ledger, self._reporter
-        with Worker(job_list, *arguments) as worker:
-            for index, error in pending.failed.items():
+        with self._make_worker(self._params) as worker:
+            for index, error in self._pending.failed.items():
                 worker.fail(index, error)
             for group in groups:
                 if worker.stop is None:
                     worker.run_group(group)
-        for index, record in worker.records.items():
-            self.records[index] = record
         if worker.write_error is not None:
             raise worker.write_error
         return worker.stop
 
+    def _make_worker(self, params: Params) -> Worker:
+        jobs, ledger = dict(enumerate(self.jobs)), self._ledger
+        return Worker(
+            jobs, self._folder, params, self._weights, ledger, self._reporter, self.outcomes.add
+        )
+
     def _prepare_folder(self) -> None:
         """Remove partial files of killed processes; announce results among the inputs."""
-        remove_partials(self._folder / job.output for job in self.jobs)
+        remove_partials(self._folder, (job.output for job in self.jobs))
         folder = Path(os.path.realpath(self._folder))
         inputs = (path for job in self.jobs for paths in job.inputs.values() for path in paths)
         folders = {Path(os.path.realpath(parent)) for parent in {path.parent for path in inputs}}
@@ -119,7 +120,7 @@ class Batch:
 
 def describe_plan(groups: Sequence[Group], pending: PendingJobs, num_jobs: int) -> str:
     """Describe the work ahead in one line."""
-    done = len(pending.done)
+    done = pending.outcomes.done
     num_pending = sum(len(group.jobs) for group in groups)
     programs = sum(len(group.plan) for group in groups)
     done_before = f", {done} done before" if done else ""
@@ -144,6 +145,6 @@ def report_plan(
         float(sum(group.work for group in groups)),
         text,
         items=num_jobs,
-        done=len(pending.done),
+        done=pending.outcomes.done,
         groups=[{"shape": g.shape, "jobs": len(g.jobs), "batch": g.batch} for g in groups],
     )

@@ -7,12 +7,13 @@ once its output is fsynced and recorded in the ledger.
 import contextlib
 import errno
 import hashlib
+import os
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -20,6 +21,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxstyle import __version__, pyramid
+from jaxstyle.batch.done import job_hash
 from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.ledger import Ledger, Record
 from jaxstyle.batch.loader import JobInputs, Loader
@@ -35,14 +37,15 @@ from jaxstyle.errors import (
 )
 from jaxstyle.host import on_signals, release_memory
 from jaxstyle.io import images
-from jaxstyle.io.atomic import write_bytes
-from jaxstyle.io.provenance import FileId, InputIds, metadata, provenance
+from jaxstyle.io.atomic import file_stamp, write_bytes
+from jaxstyle.io.provenance import FileId, metadata, provenance
 from jaxstyle.loop.driver import Progress, Result, TransferInputs, run_transfer
 from jaxstyle.loop.style_cache import StyleCache
 from jaxstyle.reporting import Reporter, logger
 from jaxstyle.types import Params
 
 _CURVE_POINTS = 64
+_MAX_READERS = 16
 # Compiled programs are dropped after this many groups: on a CPU each group needs more than a
 # thousand memory maps, and Linux allows 65 530 per process.
 _GROUPS_KEPT = 4
@@ -50,54 +53,40 @@ _GROUPS_KEPT = 4
 _OWN_FAULTS = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EILSEQ)
 
 
-@dataclass
-class JobList:
-    """Jobs by index, with what identifies them in their records.
-
-    Attributes:
-      jobs: the jobs.
-      inputs: names and hashes of their input files.
-      hashes: hash of everything that determines a job's result.
-    """
-
-    jobs: dict[int, Job] = field(default_factory=dict)
-    inputs: dict[int, InputIds] = field(default_factory=dict)
-    hashes: dict[int, str] = field(default_factory=dict)
-
-
 class Worker:
     """Does groups of jobs in this process.
 
     Args:
-      job_list: the jobs, which may be added to between two groups.
+      jobs: the jobs by index, which may change between two groups.
       folder: folder of the outputs.
       params: weights from `load_weights`.
       weights: name and hash of the weights file.
       ledger: where the records go.
       reporter: receives the progress.
+      keep: receives the index and the record of each job.
     """
 
     def __init__(
         self,
-        job_list: JobList,
+        jobs: Mapping[int, Job],
         folder: Path,
         params: Params,
         weights: FileId,
         ledger: Ledger,
         reporter: Reporter,
+        keep: Callable[[int, Record], None],
     ):
-        self.records: dict[int, Record] = {}
         self.stop: ExitCode | None = None
         self.write_error: WriteError | None = None
-        self._list, self._folder, self._params = job_list, folder, params
+        self._jobs, self._folder, self._params, self._keep = jobs, folder, params, keep
         self._weights, self._ledger, self._reporter = weights, ledger, reporter
-        self._style_cache, self._load = StyleCache(), Loader(job_list.jobs)
+        self._style_cache, self._load = StyleCache(), Loader(jobs)
         self._lock, self._work = threading.Lock(), 0.0
         self._threads, self._signals = contextlib.ExitStack(), contextlib.ExitStack()
         self._watching, self._programs = False, set[Hashable]()
 
     def __enter__(self) -> "Worker":
-        self._readers = self._threads.enter_context(ThreadPoolExecutor(2, "decode"))
+        self._readers = self._threads.enter_context(ThreadPoolExecutor(_count_readers(), "decode"))
         self._writers = self._threads.enter_context(ThreadPoolExecutor(2))
         return self
 
@@ -165,7 +154,7 @@ class Worker:
                 if size == minimum:
                     reason = "out of memory; try a smaller size"
                     for failed in inputs[:size]:
-                        self.fail(failed.index, JaxstyleError(reason))
+                        self.fail(failed.index, JaxstyleError(reason), failed)
                     inputs = inputs[size:]
                 else:
                     size = max(1, size // 2 // minimum) * minimum
@@ -189,7 +178,7 @@ class Worker:
             return self.stop is not None
 
         def config_of(item: JobInputs) -> StyleConfig:
-            return replace(self._list.jobs[item.index].config, tile=group.config.tile)
+            return replace(self._jobs[item.index].config, tile=group.config.tile)
 
         # All batches of a group have one size; copies fill up the last one and are discarded.
         filled = inputs + [inputs[-1]] * (size - len(inputs))
@@ -215,54 +204,64 @@ class Worker:
         for i, item in enumerate(inputs):
             if not bool(result.trace.finite[i, -1]):
                 reason = "the loss is not finite any more; lower the learning rate."
-                self.fail(item.index, DivergedError(reason))
+                self.fail(item.index, DivergedError(reason), item)
                 continue
             finished.append((item, np.asarray(result.image[i]), _summarize(result, i, seconds)))
         return finished
 
     def _write(self, inputs: JobInputs, image: np.ndarray, summary: Record) -> None:
         """Write a result, then its record."""
-        job = self._list.jobs[inputs.index]
+        job = self._jobs[inputs.index]
         output = self._folder / job.output
         try:
             pixels = images.resize(image, inputs.shape)
             if inputs.alpha is not None:
                 pixels = np.concatenate([pixels, inputs.alpha], axis=-1)
             images.check_format(output, inputs.shape)
-            input_ids = self._list.inputs[inputs.index]
             # A job is what `jaxstyle stylize` does.
-            text = metadata(provenance("stylize", job.config, input_ids, self._weights))
+            text = metadata(provenance("stylize", job.config, inputs.ids, self._weights))
             data = images.encode_image(pixels, images.FORMATS[output.suffix.lower()], metadata=text)
             write_bytes(output, data, parents=True)
+            stamp = file_stamp(output)
         except WriteError as error:
-            self.fail(inputs.index, error)
+            self.fail(inputs.index, error, inputs)
+            return
+        except OSError as error:
+            reason = f"{output} cannot be read: {error.strerror or error}."
+            self.fail(inputs.index, WriteError(reason), inputs)
             return
         height, width = inputs.shape
         sha256 = hashlib.sha256(data).hexdigest()
-        output_fields = {"width": width, "height": height, "output_sha256": sha256}
-        self._record(inputs.index, {"status": "done", **output_fields, **summary})
+        fields = {"width": width, "height": height, "output_sha256": sha256, "output_stamp": stamp}
+        self._record(inputs.index, {"status": "done", **fields, **summary}, inputs)
 
-    def fail(self, index: int, error: Exception) -> None:
-        """Record that a job failed."""
-        self._record(index, {"status": "failed", "error": one_line(error)})
+    def fail(self, index: int, error: Exception, inputs: JobInputs | None = None) -> None:
+        """Record that a job failed.
+
+        Args:
+          index: index of the job.
+          error: why.
+          inputs: its inputs, if they could be read.
+        """
+        self._record(index, {"status": "failed", "error": one_line(error)}, inputs)
         if not isinstance(error, WriteError) or not isinstance(error.__cause__, OSError):
             return
         if error.__cause__.errno not in _OWN_FAULTS:
             self._abort(error)
 
-    def _record(self, index: int, outcome: Record) -> None:
-        job = self._list.jobs[index]
-        unread = {"content": [{"file": job.content.name}]}
+    def _record(self, index: int, outcome: Record, inputs: JobInputs | None) -> None:
+        job = self._jobs[index]
         record = {
             "output": job.output,
-            "job": self._list.hashes.get(index),
+            "job": job_hash(job, inputs.ids, self._weights) if inputs else None,
             **outcome,
-            "inputs": self._list.inputs.get(index, unread),
+            "inputs": inputs.ids if inputs else {"content": [{"file": job.content.name}]},
+            "stamps": inputs.stamps if inputs else {},
             "jaxstyle": __version__,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         with self._lock:
-            self.records[index] = record
+            self._keep(index, record)
             try:
                 self._ledger.append(record)
             except WriteError as error:
@@ -283,6 +282,11 @@ class Worker:
     def interrupt(self) -> None:
         """Stop after the current chunk of steps."""
         self.stop = self.stop or ExitCode.INTERRUPTED
+
+
+def _count_readers() -> int:
+    """Return how many threads read images: accelerators are faster than a few of them."""
+    return 2 if jax.default_backend() == "cpu" else max(2, min(_MAX_READERS, os.cpu_count() or 2))
 
 
 def report_record(reporter: Reporter, record: Record) -> None:

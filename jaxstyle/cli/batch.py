@@ -12,7 +12,8 @@ import jax
 from jaxstyle import __version__
 from jaxstyle.analysis.memory import available_bytes
 from jaxstyle.batch.jobs import Job
-from jaxstyle.batch.ledger import Ledger, Record, Shard
+from jaxstyle.batch.ledger import Ledger, Shard
+from jaxstyle.batch.outcomes import Outcomes
 from jaxstyle.batch.pending import scan_jobs
 from jaxstyle.batch.plan import costs, size_batches
 from jaxstyle.batch.report import write_report
@@ -98,16 +99,14 @@ def run_batch(options: BatchOptions, jobs: Sequence[Job], skipped: Sequence[Path
                 overwrite=options.overwrite,
             )
             code = batch.run()
-        records = [record for record in batch.records if record is not None]
+        outcomes = batch.outcomes
         if options.write_report:
-            write_report(folder, shard, batch.jobs, records)
-        failed = [record for record in records if record["status"] != "done"]
-        done = len(records) - len(failed)
+            write_report(folder, shard, batch.jobs, outcomes)
         reporter.result(
-            _summarize(folder, len(batch.jobs), done, failed),
-            jobs=len(batch.jobs),
-            done=done,
-            failed=len(failed),
+            _summarize(folder, outcomes),
+            jobs=len(outcomes),
+            done=outcomes.done,
+            failed=outcomes.failed,
         )
     return code
 
@@ -144,11 +143,13 @@ def _describe_skipped(skipped: Sequence[Path]) -> str:
     return f"{files} skipped: {names}{more} (no suffix of an image)"
 
 
-def _summarize(folder: Path, jobs: int, done: int, failed: Sequence[Record]) -> str:
-    lines = [f"{folder}: {done} of {jobs} images done, {len(failed)} failed"]
+def _summarize(folder: Path, outcomes: Outcomes) -> str:
+    count = f"{outcomes.done} of {len(outcomes)} images done, {outcomes.failed} failed"
+    lines = [f"{folder}: {count}"]
+    failed = [r for _, r in sorted(outcomes.records.items()) if r["status"] != "done"]
     lines += [f"  {record['output']}: {record['error']}" for record in failed[:_MAX_ERRORS_SHOWN]]
-    if len(failed) > _MAX_ERRORS_SHOWN:
-        more = len(failed) - _MAX_ERRORS_SHOWN
+    if outcomes.failed > _MAX_ERRORS_SHOWN:
+        more = outcomes.failed - _MAX_ERRORS_SHOWN
         lines.append(f"  ... and {more} more, see report.html and jobs.jsonl")
     return "\n".join(lines)
 

@@ -233,9 +233,10 @@ def batch(args: argparse.Namespace) -> int:
             "STYLES is missing; give style images, or a job file (.csv, .toml) as CONTENTS."
         )
     else:
-        results = Ledger(options.output, Shard()).outputs()
-        contents = find_images(args.contents, results=results)
-        styles = find_images(args.styles, results=results)
+        keep = Ledger(options.output, Shard()).remove_outputs
+        contents, styles = (
+            find_images(source, keep=keep) for source in (args.contents, args.styles)
+        )
         skipped = sorted({*find_skipped(args.contents), *find_skipped(args.styles)})
         jobs = pair_jobs(
             contents,

@@ -9,9 +9,10 @@ from pathlib import Path
 import jax
 
 from jaxstyle import __version__
+from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.ledger import Ledger, Record, Shard, lock_worker
 from jaxstyle.batch.plan import size_batches
-from jaxstyle.batch.work import JobList, Worker
+from jaxstyle.batch.work import Worker
 from jaxstyle.cluster.tasks import Task
 from jaxstyle.config import TileSize
 from jaxstyle.errors import JaxstyleError, WeightsError
@@ -89,9 +90,18 @@ class Actor:
         if weights_id["sha256"] != options.weights_id["sha256"]:
             raise WeightsError(f"{host} has another weights file than the driver; copy it there.")
         ledger = Ledger(options.folder, Shard(), worker=self._number)
-        self._jobs = JobList()
-        arguments = options.folder, self._params, weights_id, ledger, Reporter()
-        self._worker = Worker(self._jobs, *arguments).__enter__()
+        self._jobs: dict[int, Job] = {}
+        self._records: dict[int, Record] = {}
+        worker = Worker(
+            self._jobs,
+            options.folder,
+            self._params,
+            weights_id,
+            ledger,
+            Reporter(),
+            self._records.__setitem__,
+        )
+        self._worker = worker.__enter__()
         # Batch size and tile of each program: all tasks of a group share it, the smallest one too.
         self._sizes: dict[tuple, tuple[int, TileSize]] = {}
         return host, os.getpid()
@@ -109,14 +119,13 @@ class Actor:
             (sized,) = size_batches([group], self._params, self._options.batch_size)
             self._sizes[program] = sized.batch, sized.config.tile
         batch, tile = self._sizes[program]
-        for mine, new in zip(vars(self._jobs).values(), vars(task.job_list).values(), strict=True):
-            mine.clear()
-            mine.update(new)
-        worker.records.clear()
+        self._jobs.clear()
+        self._jobs.update(task.jobs)
+        self._records.clear()
         worker.run_group(replace(group, batch=batch, config=replace(group.config, tile=tile)))
         if worker.write_error is not None:
             raise worker.write_error
-        return dict(worker.records)
+        return dict(self._records)
 
     def stop(self) -> None:
         """Stop after the current chunk of steps. Called while `run` runs, in another thread."""

@@ -13,7 +13,7 @@ from typing import Any
 from jaxstyle.batch.ledger import Ledger, Record, Shard, wait_for_workers
 from jaxstyle.batch.plan import Group
 from jaxstyle.batch.run import Batch
-from jaxstyle.batch.work import JobList, Worker, report_record
+from jaxstyle.batch.work import report_record
 from jaxstyle.cluster.actor import Actor, ActorOptions
 from jaxstyle.cluster.session import cluster_resources, remote_class
 from jaxstyle.cluster.tasks import MAX_DEATHS, Task, TaskQueue
@@ -67,13 +67,10 @@ class ClusterBatch(Batch):
         return list(groups)
 
     def _do(self, groups: Sequence[Group]) -> ExitCode | None:
-        pending = self._pending
-        job_list = JobList(dict(enumerate(self.jobs)), pending.inputs, pending.hashes)
-        arguments = self._folder, {}, self._weights, self._ledger, self._reporter
         # Records the jobs that no worker gets, or that every worker dies of.
-        self._own = Worker(job_list, *arguments)
-        for index, error in pending.failed.items():
-            self._give_up(index, error)
+        self._own = self._make_worker({})
+        for index, error in self._pending.failed.items():
+            self._own.fail(index, error)
         self._job_work = {i: g.work / len(g.jobs) for g in groups for i in g.jobs}
         if groups:
             with on_signals(self._interrupt):
@@ -87,7 +84,7 @@ class ClusterBatch(Batch):
         resources, self._count = cluster_resources(self._workers)
         limit = self._options.batch_size or _CPU_JOBS
         limit = limit if "num_cpus" in resources else _ACCELERATOR_JOBS
-        queue = TaskQueue(groups, self.jobs, self._pending, workers=self._count, limit=limit)
+        queue = TaskQueue(groups, self.jobs, workers=self._count, limit=limit)
         remote = remote_class(Actor, resources)
         began = time.monotonic()
         try:
@@ -121,6 +118,7 @@ class ClusterBatch(Batch):
     def _wait(self, queue: TaskQueue) -> None:
         """Wait for answers, and give each worker that is ready its next task."""
         import ray
+        from ray import exceptions
 
         calls = {member.call: member for member in self._members if member.call is not None}
         ready, _ = ray.wait(list(calls), num_returns=1, timeout=_POLL_SECONDS)
@@ -128,10 +126,10 @@ class ClusterBatch(Batch):
             member = calls[call]
             try:
                 answer = ray.get(call)
-            except ray.exceptions.RayActorError as error:
+            except exceptions.RayActorError as error:
                 self._lose(member, queue, error)
                 continue
-            except ray.exceptions.RayTaskError as error:
+            except exceptions.RayTaskError as error:
                 self._fail_run(_cause(error))
                 return
             if member.task is None:
@@ -156,34 +154,28 @@ class ClusterBatch(Batch):
         self._reporter.note(f"worker {member.number} ({member.place}) died; it is replaced")
         if member.task is None:
             return
-        hashes = member.task.job_list.hashes
-        recorded = self._recorded(member)
-        self._keep({index: recorded[key] for index, key in hashes.items() if key in recorded})
-        done = [index for index in hashes if hashes[index] in recorded]
+        # The file began empty in this run.
+        ledger = Ledger(self._folder, Shard(), worker=member.number)
+        recorded = {record["output"]: record for record in ledger.read_own()}
+        outputs = {index: job.output for index, job in member.task.jobs.items()}
+        done = {index: recorded[name] for index, name in outputs.items() if name in recorded}
+        self._keep(done)
         for index in queue.put_back(member.task, done):
             reason = f"its worker died {MAX_DEATHS} times; is there enough memory?"
-            self._give_up(index, JaxstyleError(reason))
-
-    def _recorded(self, member: _Member) -> dict[str, Record]:
-        """Return what a worker has recorded in this run, by the hash of the job."""
-        ledger = Ledger(self._folder, Shard(), worker=member.number)
-        return {str(record.get("job")): record for record in ledger.read_own()}
+            self._own.fail(index, JaxstyleError(reason))
 
     def _keep(self, records: dict[int, Record]) -> None:
         """Report the records of finished jobs."""
         for index, record in records.items():
-            self.records[index] = record
+            self.outcomes.add(index, record)
             self._work += self._job_work[index]
             self._reporter.progress(self._work)
             report_record(self._reporter, record)
 
-    def _give_up(self, index: int, error: Exception) -> None:
-        self._own.fail(index, error)
-        self.records[index] = self._own.records[index]
-
     def _end_members(self) -> None:
         """Let workers finish their current steps if the run was interrupted, and end them."""
         import ray
+        from ray import exceptions
 
         calls = {m.call: m for m in self._members if m.task is not None}
         if calls and self._error is None:
@@ -191,7 +183,7 @@ class ClusterBatch(Batch):
                 member.actor.stop.remote()
             ready, _ = ray.wait(list(calls), num_returns=len(calls), timeout=_STOP_SECONDS)
             for call in ready:
-                with contextlib.suppress(ray.exceptions.RayError):
+                with contextlib.suppress(exceptions.RayError):
                     self._keep(ray.get(call))
         for member in self._members:
             ray.kill(member.actor)

@@ -1,6 +1,7 @@
 """Connection to a Ray cluster, and what it offers."""
 
 import contextlib
+import logging
 import math
 import os
 import socket
@@ -36,7 +37,7 @@ def connect(address: str | None) -> Iterator[None]:
     try:
         _check_reachable(address)
         options: dict[str, Any] = {"include_dashboard": False} if address is None else {}
-        ray.init(address or _LOCAL, log_to_driver=False, logging_level="ERROR", **options)
+        ray.init(address or _LOCAL, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (OSError, ValueError, RuntimeError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise JaxstyleError(

@@ -3,14 +3,12 @@
 import math
 import os
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jaxstyle.batch.jobs import Job
-from jaxstyle.batch.pending import PendingJobs
 from jaxstyle.batch.plan import Group
-from jaxstyle.batch.work import JobList
 
 MAX_DEATHS = 5
 """Number of workers that may die over a job alone before the job fails."""
@@ -23,12 +21,12 @@ class Task:
     Attributes:
       number: number of the group.
       group: the group, with these jobs only.
-      job_list: the jobs.
+      jobs: the jobs by index.
     """
 
     number: int
     group: Group
-    job_list: JobList
+    jobs: dict[int, Job]
 
 
 class TaskQueue:
@@ -37,7 +35,6 @@ class TaskQueue:
     Args:
       groups: groups of the pending jobs.
       jobs: all jobs.
-      pending: what identifies the jobs.
       workers: number of workers.
       limit: largest number of jobs in a task.
     """
@@ -46,12 +43,11 @@ class TaskQueue:
         self,
         groups: Sequence[Group],
         jobs: Sequence[Job],
-        pending: PendingJobs,
         *,
         workers: int,
         limit: int,
     ):
-        self._groups, self._jobs, self._pending = groups, jobs, pending
+        self._groups, self._jobs = groups, jobs
         self._queues: list[deque[tuple[int, ...]]] = []
         self._deaths: dict[int, int] = {}
         for group in groups:
@@ -102,13 +98,7 @@ class TaskQueue:
 
     def _task(self, number: int, indices: tuple[int, ...]) -> Task:
         group = replace(self._groups[number], jobs=indices)
-        jobs = {index: _absolute(self._jobs[index]) for index in indices}
-        inputs = _select(self._pending.inputs, indices)
-        return Task(number, group, JobList(jobs, inputs, _select(self._pending.hashes, indices)))
-
-
-def _select(values: Mapping, indices: Iterable[int]) -> dict:
-    return {index: values[index] for index in indices}
+        return Task(number, group, {index: _absolute(self._jobs[index]) for index in indices})
 
 
 def _absolute(job: Job) -> Job:

@@ -86,7 +86,7 @@ def write_bytes(path: Path, data: bytes, *, parents: bool = False) -> None:
       WriteError: the file cannot be written, e.g. because the disk is full.
     """
     owner = f"{os.getpid()}-{threading.get_ident()}"
-    temporary = path.with_name(f"{_partial_prefix(path)}{owner}.partial")
+    temporary = path.with_name(f"{_partial_prefix(path.name)}{owner}.partial")
     _temporaries.add(temporary)
     try:
         if parents:
@@ -125,28 +125,32 @@ def discard_temporaries() -> None:
                 path.unlink(missing_ok=True)
 
 
-def remove_partials(paths: Iterable[Path]) -> None:
-    """Remove the temporary files that killed processes left when they wrote `paths`.
+def remove_partials(folder: Path, names: Iterable[str]) -> None:
+    """Remove the temporary files that killed processes left when they wrote files of a folder.
 
-    No other file is removed. No other process may be writing to `paths`.
+    No other file is removed. No other process may be writing to these files.
 
     Args:
-      paths: files that `write_bytes` writes.
+      folder: the folder.
+      names: files that `write_bytes` writes, as paths relative to the folder.
     """
-    prefixes: dict[Path, set[str]] = {}
-    for path in paths:
-        prefixes.setdefault(path.parent, set()).add(_partial_prefix(path))
-    for folder, expected in prefixes.items():
+    by_parent: dict[str, list[str]] = {}
+    for name in names:
+        parent, _, last = name.rpartition("/")
+        by_parent.setdefault(parent, []).append(last)
+    for parent, files in by_parent.items():
         with contextlib.suppress(OSError):
-            for file in folder.iterdir():
-                match = _PARTIAL.fullmatch(file.name)
-                if match and match[1] in expected:
-                    file.unlink(missing_ok=True)
+            names_found = os.listdir(folder / parent)  # noqa: PTH208 - a million paths are slow
+            found = [match for name in names_found if (match := _PARTIAL.fullmatch(name))]
+            expected = {_partial_prefix(name) for name in files} if found else set()
+            for match in found:
+                if match[1] in expected:
+                    (folder / parent / match[0]).unlink(missing_ok=True)
 
 
-def _partial_prefix(path: Path) -> str:
+def _partial_prefix(name: str) -> str:
     """Return the start of the names of a file's temporary files, of a length of its own."""
-    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()
     return f".jaxstyle-{digest[:16]}-"
 
 
@@ -173,6 +177,48 @@ def _check_regular(path: Path, status: os.stat_result) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+Stamp = list[int]
+"""Size of a file, and its times: these tell, without reading it, that it has changed."""
+
+
+def file_stamp(path: Path | str) -> Stamp:
+    """Return the size of a file in bytes, and the times of its last changes in ns.
+
+    The second time is that of the file's entry, which no program can set.
+
+    Raises:
+      OSError: the file does not exist, or its folder cannot be read.
+    """
+    status = os.stat(path)  # noqa: PTH116 - a million paths are slow
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+class RealPaths:
+    """Finds the real paths of files, and looks at each folder once.
+
+    Example:
+      >>> import os
+      >>> from pathlib import Path
+      >>> from jaxstyle.io.atomic import RealPaths
+      >>> RealPaths()(Path("a.png")) == os.path.realpath("a.png")
+      True
+    """
+
+    def __init__(self):
+        self._folders: dict[str, str] = {}
+
+    def __call__(self, path: Path | str) -> str:
+        """Return the path of a file without links; not `Path.resolve`, which raises on a loop."""
+        parent, name = os.path.split(path)
+        # `..` leads away from where a link points.
+        is_link = os.path.islink(path)  # noqa: PTH114 - also for a name that is too long
+        if is_link or name in ("", os.curdir, os.pardir):
+            return os.path.realpath(path)
+        if parent not in self._folders:
+            self._folders[parent] = os.path.realpath(parent).rstrip(os.sep) + os.sep
+        return self._folders[parent] + name
 
 
 def file_sha256(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -20,33 +20,25 @@ InputIds = dict[str, list[FileId]]
 """Names and hashes of the files in `Inputs`."""
 
 
-def file_id(path: Path, hashes: MutableMapping[Path, str] | None = None) -> FileId:
+def file_id(path: Path) -> FileId:
     """Return the name and SHA-256 of a file.
-
-    Args:
-      path: the file.
-      hashes: cache of hashes by path. A file in it is not read again.
 
     Raises:
       OSError: the file cannot be read.
     """
-    hashes = {} if hashes is None else hashes
-    if path not in hashes:
-        hashes[path] = file_sha256(path)
-    return {"file": path.name, "sha256": hashes[path]}
+    return {"file": path.name, "sha256": file_sha256(path)}
 
 
-def input_ids(inputs: Inputs, hashes: MutableMapping[Path, str] | None = None) -> InputIds:
+def input_ids(inputs: Inputs) -> InputIds:
     """Return the names and hashes of all inputs, leaving out roles without files.
 
     Args:
       inputs: input files by role.
-      hashes: cache of hashes by path, as for `file_id`.
 
     Raises:
       OSError: a file cannot be read.
     """
-    ids = {role: [file_id(path, hashes) for path in paths] for role, paths in inputs.items()}
+    ids = {role: [file_id(path) for path in paths] for role, paths in inputs.items()}
     return {role: files for role, files in ids.items() if files}
 
 

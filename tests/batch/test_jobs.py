@@ -15,6 +15,7 @@ from jaxstyle.batch.jobs import (
     read_job_file,
     search_root,
 )
+from jaxstyle.batch.ledger import Ledger, Shard
 from jaxstyle.batch.names import output_name
 from jaxstyle.config import StyleConfig
 from jaxstyle.errors import ImageReadError, WriteError
@@ -66,11 +67,13 @@ def test_search_ends_in_a_loop_of_links(folder):
 def test_results_are_not_content_images(folder):
     (folder / "out").mkdir()
     (folder / "out" / "b_style.png").write_bytes(b"x")
-    results = {os.path.realpath(folder / "out" / "b_style.png")}
-    images = find_images(f"{folder}/**/*", results=results)
+    ledger = Ledger(folder / "out", Shard())
+    ledger.append({"output": "b_style.png"})
+    (folder / "link.png").symlink_to(folder / "out" / "b_style.png")
+    images = find_images(f"{folder}/**/*", keep=ledger.remove_outputs)
     assert names(images) == ["a.PNG", "b.jpg", "c.webp"]
     with pytest.raises(ImageReadError, match="contains only results of this batch"):
-        find_images(str(folder / "out"), results=results)
+        find_images(str(folder / "out"), keep=ledger.remove_outputs)
 
 
 @pytest.mark.parametrize("source", ["missing", "missing/*.jpg", "empty"])
@@ -303,7 +306,7 @@ def test_size_of_a_job_file_is_limited(tmp_path, monkeypatch):
         read_job_file(job_file, DEFAULTS)
     with job_file.open("r+b") as file:
         file.truncate(2**40)
-    with pytest.raises(ValueError, match="has more than 16 MiB; split it"):
+    with pytest.raises(ValueError, match="has more than 256 MiB; split it"):
         read_job_file(job_file, DEFAULTS)
 
 
@@ -408,13 +411,15 @@ def test_links_and_parent_folders_are_resolved(tmp_path):
     (photos / "a.jpg").write_bytes(b"x")
     (tmp_path / "link").symlink_to(photos)
     (photos / "loop.jpg").symlink_to(photos / "loop.jpg")
+    ledger = Ledger(photos, Shard())
+    ledger.append({"output": "a.jpg"}, {"output": "loop.jpg"})
     for source in (tmp_path / "link", photos / ".." / "photos"):
         images = find_images(str(source))
         assert names(images) == ["a.jpg", "loop.jpg"]
         with pytest.raises(ValueError, match="would overwrite an input"):
             check_jobs(pair_jobs(images, images[:1], DEFAULTS, template="{content}.jpg"), photos)
         with pytest.raises(ImageReadError, match="contains only results of this batch"):
-            find_images(str(source), results={str(photos / "a.jpg"), str(photos / "loop.jpg")})
+            find_images(str(source), keep=ledger.remove_outputs)
 
 
 def test_names_that_resemble_files_of_the_batch_are_allowed(tmp_path):

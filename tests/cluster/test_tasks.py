@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from jaxstyle.batch.jobs import Job
-from jaxstyle.batch.pending import PendingJobs
 from jaxstyle.batch.plan import Group
 from jaxstyle.cluster.tasks import MAX_DEATHS, TaskQueue
 from jaxstyle.config import StyleConfig
@@ -14,12 +13,11 @@ from jaxstyle.config import StyleConfig
 @pytest.fixture
 def queue():
     jobs = [Job(Path(f"{i}.png"), (Path("s.png"),), f"{i}.png", StyleConfig()) for i in range(10)]
-    pending = PendingJobs(inputs={i: {} for i in range(10)}, hashes={i: f"{i}" for i in range(10)})
     groups = [
         Group((32, 48), StyleConfig(), (0, 1, 2, 3, 4, 5, 6)),
         Group((48, 32), StyleConfig(), (7, 8, 9)),
     ]
-    return TaskQueue(groups, jobs, pending, workers=2, limit=2)
+    return TaskQueue(groups, jobs, workers=2, limit=2)
 
 
 def drain(queue, current=None, others=()):
@@ -32,12 +30,12 @@ def test_every_job_is_in_one_task(queue):
     assert len(queue) == 6
     tasks = list(drain(queue))
     assert [task.group.jobs for task in tasks] == [(0, 1), (2, 3), (4, 5), (6,), (7, 8), (9,)]
-    assert [list(task.job_list.jobs) for task in tasks] == [list(t.group.jobs) for t in tasks]
+    assert [list(task.jobs) for task in tasks] == [list(t.group.jobs) for t in tasks]
     assert len(queue) == 0
 
 
 def test_paths_do_not_depend_on_the_working_folder(queue):
-    job = queue.take(None, ()).job_list.jobs[0]
+    job = queue.take(None, ()).jobs[0]
     assert job.content == Path("0.png").absolute()
     assert job.styles == (Path("s.png").absolute(),)
 

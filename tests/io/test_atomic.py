@@ -29,7 +29,7 @@ def test_only_own_partial_files_of_the_named_outputs_are_removed(tmp_path, kille
     foreign = [".1-2.partial", ".film.mkv.partial", "x.partial", ".jaxstyle-12-3-4.partial"]
     for name in foreign:
         (tmp_path / name).write_bytes(b"of others")
-    remove_partials([tmp_path / "a.png", tmp_path / "missing" / "c.png"])
+    remove_partials(tmp_path, ["a.png", "missing/c.png"])
     assert len(list(tmp_path.iterdir())) == len(foreign) + 1
     assert all((tmp_path / name).exists() for name in foreign)
 
