@@ -197,7 +197,8 @@ def _read_jobs(path: Path, template: str, folder: Path) -> None:
 
 
 def _find_jobs(source: str, template: str, folder: Path) -> None:
-    from jaxstyle.batch.jobs import Defaults, check_jobs, find_images, pair_jobs
+    from jaxstyle.batch.find import find_images
+    from jaxstyle.batch.jobs import Defaults, check_jobs, pair_jobs
 
     found = find_images(source)
     jobs = pair_jobs(found, found, Defaults("default", {}), template=template)

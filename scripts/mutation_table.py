@@ -234,7 +234,7 @@ _RESUME_MUTATIONS = [
     ("a changed output is done",
      'file_sha256(self._folder / job.output) == record.get("output_sha256")', "True"),
     ("an output with other times is done",
-     'if record.get("output_stamp") == file_stamp(f"{self._folder}/{job.output}"):', "if True:"),
+     'if record.get("output_stamp") == self._output_stamp(job):', "if True:"),
     ("an input with other times is the same", 'record["stamps"][role][i] == stamp', "True"),
     ("images that a dead worker had done are done again",
      "[index for index in task.group.jobs if index not in set(done)]", "task.group.jobs"),

@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from jaxstyle.batch.jobs import Job
@@ -15,6 +14,7 @@ from jaxstyle.batch.ledger import Record
 from jaxstyle.config import StyleConfig
 from jaxstyle.io.atomic import Stamp, file_sha256, file_stamp
 from jaxstyle.io.provenance import FileId, InputIds
+from jaxstyle.io.remote import FilePath, is_remote
 
 _CACHED_HASHES = 4096
 
@@ -55,7 +55,7 @@ class DoneCheck:
       weights: name and hash of the weights file.
     """
 
-    def __init__(self, folder: Path, weights: FileId):
+    def __init__(self, folder: FilePath, weights: FileId):
         self._folder, self._weights = folder, weights
         self._hash = lru_cache(_CACHED_HASHES)(lambda path, _: file_sha256(path))
 
@@ -66,11 +66,16 @@ class DoneCheck:
         try:
             if record.get("job") != job_hash(job, self._input_ids(record, job), self._weights):
                 return False
-            if record.get("output_stamp") == file_stamp(f"{self._folder}/{job.output}"):
+            if record.get("output_stamp") == self._output_stamp(job):
                 return True
             return file_sha256(self._folder / job.output) == record.get("output_sha256")
         except OSError:
             return False
+
+    def _output_stamp(self, job: Job) -> Stamp:
+        # Not `/` for each of a million paths.
+        text = f"{self._folder}/{job.output}"
+        return file_stamp(self._folder / job.output if is_remote(self._folder) else text)
 
     def _input_ids(self, record: Record, job: Job) -> InputIds:
         """Return the hashes of the input files, from the record where they have not changed."""
@@ -80,7 +85,7 @@ class DoneCheck:
             if paths
         }
 
-    def _file_id(self, path: Path, record: Record, role: str, i: int) -> FileId:
+    def _file_id(self, path: FilePath, record: Record, role: str, i: int) -> FileId:
         stamp = file_stamp(path)
         sha256 = _recorded_hash(record, role, i, stamp) or self._hash(path, tuple(stamp))
         return {"file": path.name, "sha256": sha256}

@@ -2,23 +2,22 @@
 
 import csv
 import dataclasses
-import glob
 import io
 import os
 import re
 import reprlib
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
-from jaxstyle.batch.names import RESERVED, check_output_name, output_name
+from jaxstyle.batch.names import check_output_name, output_name
 from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.errors import ImageReadError
 from jaxstyle.io.atomic import RealPaths, check_name, name_limit, open_regular
-from jaxstyle.io.formats import READ_SUFFIXES
+from jaxstyle.io.remote import FilePath, is_remote, to_path
 from jaxstyle.options import NAME_TEMPLATE, Init, Pairing
 from jaxstyle.presets import PRESETS
 
@@ -48,15 +47,15 @@ class Job:
       start: file of the image to start from, or `None`.
     """
 
-    content: Path
-    styles: tuple[Path, ...]
+    content: FilePath
+    styles: tuple[FilePath, ...]
     output: str
     config: StyleConfig
-    masks: tuple[Path, ...] = ()
-    start: Path | None = None
+    masks: tuple[FilePath, ...] = ()
+    start: FilePath | None = None
 
     @property
-    def inputs(self) -> dict[str, tuple[Path, ...]]:
+    def inputs(self) -> dict[str, tuple[FilePath, ...]]:
         """Input files by role: content, style, mask, start."""
         start = () if self.start is None else (self.start,)
         return {"content": (self.content,), "style": self.styles, "mask": self.masks,
@@ -75,7 +74,7 @@ class Defaults:
 
     preset: str
     flags: Mapping[str, Any]
-    start: Path | None = None
+    start: FilePath | None = None
 
     def config(self, preset: str | None = None, **fields: Any) -> StyleConfig:
         """Return the configuration of a job.
@@ -87,104 +86,14 @@ class Defaults:
         return dataclasses.replace(PRESETS[preset or self.preset], **{**self.flags, **fields})
 
 
-def find_images(source: str, *, keep: Callable[[list[Path]], list[Path]] = list) -> list[Path]:
-    """Return the image files of a folder, a glob or a path, sorted.
-
-    Subfolders are searched only by a glob with `**`. Hidden files and contact sheets are left
-    out.
-
-    Args:
-      source: path of a folder or a file, or a glob.
-      keep: returns those that are no results of this batch.
-
-    Raises:
-      ImageReadError: `source` does not exist or contains no images.
-    """
-    path = Path(source)
-    # Unlike `Path.exists`, this does not raise for a name that is too long.
-    exists = os.path.lexists(path)
-    if exists and path.is_dir():
-        candidates = [p for p in path.iterdir() if _is_image(p)]
-    elif glob.has_magic(source) and not exists:
-        # A glob that names a suffix, such as `*.heic`, may match any format.
-        any_format = path.suffix not in ("", ".*")
-        candidates = [
-            p for p in _match(source) if _is_image(p) or (any_format and not p.name.startswith("."))
-        ]
-    elif exists:
-        return [path]
-    else:
-        raise ImageReadError(f"{source} does not exist.")
-    images = keep(candidates)
-    if not images and candidates:
-        raise ImageReadError(f"{source} contains only results of this batch; name other images.")
-    if not images:
-        raise ImageReadError(f"{source} contains no images ({', '.join(READ_SUFFIXES)}).")
-    return sorted(images, key=lambda path: path.parts)
-
-
-def find_skipped(source: str) -> list[Path]:
-    """Return the files that `find_images` leaves out because of their suffixes, sorted.
-
-    Args:
-      source: path of a folder or a file, or a glob.
-    """
-    path = Path(source)
-    if path.is_dir():
-        files = list(path.iterdir())
-    elif path.suffix in ("", ".*") and not os.path.lexists(path):
-        files = _match(source)
-    else:
-        return []
-    own = (".", RESERVED, "jobs.", "report.")
-    return sorted(
-        file
-        for file in files
-        if file.suffix.lower() not in READ_SUFFIXES
-        and not file.name.startswith(own)
-        and file.is_file()
-    )
-
-
-def _match(source: str) -> list[Path]:
-    """Return the files that a glob matches."""
-    path = Path(source)
-    # Unlike in `glob.glob`, `**` does not follow links to folders, so a loop of links ends.
-    root = Path(path.anchor) if path.anchor else Path()
-    return [p for p in root.glob(str(path.relative_to(root))) if not p.is_dir()]
-
-
-def search_root(source: str) -> Path:
-    """Return the folder that `{folder}` starts from: the part of `source` before any wildcard.
-
-    Args:
-      source: path of a folder or a file, or a glob.
-
-    Example:
-      >>> from jaxstyle.batch.jobs import search_root
-      >>> search_root("photos/**/*.jpg").as_posix(), search_root("photos/a.jpg").as_posix()
-      ('photos', 'photos')
-    """
-    path = Path(source)
-    if os.path.lexists(path):
-        return path if path.is_dir() else path.parent
-    wild = (i for i, part in enumerate(path.parts) if glob.has_magic(part))
-    return Path(*path.parts[: next(wild, -1)])
-
-
-def _is_image(path: Path) -> bool:
-    excluded = path.name.startswith((".", RESERVED))
-    return path.suffix.lower() in READ_SUFFIXES and not excluded and not path.is_dir()
-
-
 def pair_jobs(
-    contents: Sequence[Path],
-    styles: Sequence[Path],
+    contents: Sequence[FilePath],
+    styles: Sequence[FilePath],
     defaults: Defaults,
     *,
     pairing: Pairing = "cross",
     template: str = NAME_TEMPLATE,
-    root: Path | None = None,
+    root: FilePath | None = None,
 ) -> list[Job]:
     """Combine content images and style images to jobs.
 
@@ -229,7 +138,7 @@ def pair_jobs(
     ]
 
 
-def read_job_file(path: Path, defaults: Defaults, template: str = NAME_TEMPLATE) -> list[Job]:
+def read_job_file(path: FilePath, defaults: Defaults, template: str = NAME_TEMPLATE) -> list[Job]:
     """Read jobs from a `.csv` file with one line per job, or a `.toml` file with `[[job]]` tables.
 
     The columns are `content`, `style`, `mask`, `output`, `preset` and the fields of
@@ -264,7 +173,7 @@ def read_job_file(path: Path, defaults: Defaults, template: str = NAME_TEMPLATE)
     return jobs
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: FilePath) -> str:
     try:
         with open_regular(path) as file:
             limit = _MAX_BYTES[path.suffix.lower()]
@@ -283,7 +192,7 @@ def _read_text(path: Path) -> str:
     return text
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _csv_rows(path: FilePath, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     # With `newline=None`, lines may end in LF, CRLF or CR.
     reader = csv.reader(io.StringIO(text, newline=None), strict=True, skipinitialspace=True)
     header: list[str] = []
@@ -307,7 +216,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
         raise ValueError(f"{path}, line {reader.line_num}: {error}.") from None
 
 
-def _toml_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _toml_rows(path: FilePath, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if _TOML_TEXT.sub("", line).count(".") > _MAX_DOTS:
             raise ValueError(f"{path}, line {number}: it has more than {_MAX_DOTS} dots; split it.")
@@ -345,7 +254,7 @@ def _line_of(text: str, key: str) -> str:
 
 
 def _parse_job(
-    folder: Path, row: dict[str, Any], index: int, defaults: Defaults, template: str
+    folder: FilePath, row: dict[str, Any], index: int, defaults: Defaults, template: str
 ) -> Job:
     for name in row:
         if name not in _COLUMNS:
@@ -365,7 +274,7 @@ def _parse_job(
         raise ValueError(f"`preset` is {preset!r}; it must be one of {', '.join(PRESETS)}.")
     start = None if row.get("init") else defaults.start
     if row.get("init") and row["init"] not in get_args(Init):
-        start = folder / row.pop("init")
+        start = _join(folder, row.pop("init"))
     fields = {
         name: parse_value(name, value) if isinstance(value, str) else value
         for name, value in row.items()
@@ -376,7 +285,7 @@ def _parse_job(
             value = reprlib.repr(fields[name])
             raise ValueError(f"`{name}` is {value}; it must be a list or a table of layers.")
     config = defaults.config(preset, **fields)
-    content = folder / row["content"]
+    content = _join(folder, row["content"])
     if any("\0" in str(path) for path in (content, *styles, *masks, start)):
         raise ValueError("a file name contains a NUL character; remove it.")
     if masks and len(masks) != len(styles):
@@ -390,16 +299,21 @@ def _parse_job(
     return Job(content, styles, output, config, masks, start)
 
 
-def _parse_paths(folder: Path, row: dict[str, Any], column: str) -> tuple[Path, ...]:
+def _parse_paths(folder: FilePath, row: dict[str, Any], column: str) -> tuple[FilePath, ...]:
     value = row.get(column, "")
     names = value.split(";") if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         value = reprlib.repr(value)
         raise ValueError(f"`{column}` is {value}; it must be a file name or a list of them.")
-    return tuple(folder / name.strip() for name in names if name.strip())
+    return tuple(_join(folder, name.strip()) for name in names if name.strip())
 
 
-def check_jobs(jobs: Sequence[Job], folder: Path) -> None:
+def _join(folder: FilePath, name: str) -> FilePath:
+    """Return the path of a file that is relative to a folder, unless it is a URL."""
+    return to_path(name) if "://" in name else folder / name
+
+
+def check_jobs(jobs: Sequence[Job], folder: FilePath) -> None:
     """Raise if the jobs conflict or their inputs are missing.
 
     Args:
@@ -443,7 +357,8 @@ def check_jobs(jobs: Sequence[Job], folder: Path) -> None:
                     "use another `--name`."
                 )
     # Unlike `Path.exists`, this does not raise for a name that is too long.
-    missing = sorted(path for path in inputs if not os.path.lexists(path))
+    local = (path for path in inputs if not is_remote(path))
+    missing = sorted(path for path in local if not os.path.lexists(path))
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise ImageReadError(f"{missing[0]} does not exist{more}.")

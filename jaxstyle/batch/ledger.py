@@ -1,4 +1,4 @@
-"""Ledger of a batch: one line of `jobs.jsonl` per job, and locks on the output folder.
+"""Ledger of a batch: one line of `jobs.jsonl` per job.
 
 A job is complete once its output is fsynced and recorded in `jobs.jsonl`. A process may be
 killed at any moment: the line is appended after the output, and an incomplete line is ignored.
@@ -12,21 +12,20 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
+from jaxstyle.batch.lines import LocalLines, RemoteLines
 from jaxstyle.batch.names import is_inside
-from jaxstyle.errors import WriteError
 from jaxstyle.io.atomic import RealPaths
+from jaxstyle.io.remote import FilePath, is_remote
 
 Record = dict[str, Any]
 """Outcome of a job: one line of the ledger."""
 
 
-_LEDGER = re.compile(r"jobs(\.\d+-of-\d+|\.worker-\d+)?\.jsonl")
-_WORKER_LOCK = ".jaxstyle-worker-{}.lock"
+_LEDGER = re.compile(
+    r"(?P<stem>jobs(\.\d+-of-\d+|(?P<worker>\.worker-\d+))?)(\.part-[0-9a-f]+-\d+)?\.jsonl"
+)
 
 
 @dataclass(frozen=True)
@@ -106,28 +105,33 @@ class Ledger:
       worker: number of a process of a cluster, which has a file of its own.
     """
 
-    def __init__(self, folder: Path, shard: Shard, *, worker: int | None = None):
+    def __init__(self, folder: FilePath, shard: Shard, *, worker: int | None = None):
         part = "" if shard.count == 1 else f".{shard.index}-of-{shard.count}"
         part = part if worker is None else f".worker-{worker}"
-        self._folder, self._path = folder, folder / f"jobs{part}.jsonl"
+        self._folder, self._stem = folder, f"jobs{part}"
+        if is_remote(folder):
+            self._files = RemoteLines(folder, self._stem)
+        else:
+            self._files = LocalLines(folder, self._stem)
 
     def read(self) -> Iterator[Record]:
         """Yield the records of all shards and workers, in the order of each file."""
-        for path in sorted(self._folder.glob("jobs*.jsonl")):
-            if _LEDGER.fullmatch(path.name) and path.is_file():
-                yield from _read_records(path)
+        return _parse(self._files.read([match[0] for match in self._list()]))
 
     def read_own(self) -> Iterator[Record]:
-        """Yield the records of the file of this ledger."""
-        return _read_records(self._path)
+        """Yield the records of this ledger's own file."""
+        return _parse(self._files.read(self._own_files()))
 
-    def remove_outputs(self, paths: Iterable[Path]) -> list[Path]:
+    def _list(self) -> Iterator[re.Match[str]]:
+        return (match for name in self._files.list() if (match := _LEDGER.fullmatch(name)))
+
+    def remove_outputs(self, paths: Iterable[FilePath]) -> list[FilePath]:
         """Return the paths that are no outputs of the batch, by its records.
 
         A link to an output counts as the output.
         """
         paths, real_path = list(paths), RealPaths()
-        folder = os.path.realpath(self._folder) + os.sep
+        folder = real_path.of_folder(self._folder)
         inside = [path for path in paths if real_path(path).startswith(folder)]
         if not inside:
             return paths
@@ -154,23 +158,8 @@ class Ledger:
           WriteError: the file cannot be written.
         """
         if records:
-            self._append_lines(json.dumps(record).encode() + b"\n" for record in records)
-
-    def _append_lines(self, lines: Iterable[bytes]) -> None:
-        try:
-            if self._path.exists() and not self._path.is_file():
-                raise WriteError(f"cannot write {self._path}: it is not a regular file; remove it.")
-            with self._path.open("ab+") as file:
-                if file.seek(0, os.SEEK_END):
-                    file.seek(-1, os.SEEK_END)
-                    # Keep the record apart from an incomplete line.
-                    if file.read(1) != b"\n":
-                        file.write(b"\n")
-                file.writelines(lines)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise WriteError(f"cannot write {self._path}: {error.strerror or error}.") from error
+            lines = (json.dumps(record).encode() + b"\n" for record in records)
+            self._files.append(lines)
 
     def merge(self) -> None:
         """Move the records of all workers of a cluster to the file of this ledger.
@@ -181,99 +170,25 @@ class Ledger:
         Raises:
           WriteError: a file cannot be written.
         """
-        paths = sorted(self._folder.glob("jobs.worker-*.jsonl"))
-        paths = [path for path in paths if _LEDGER.fullmatch(path.name) and path.is_file()]
-        known = {_digest(line) for line in _read_lines(self._path)} if paths else set()
-        for path in paths:
-            lines = (line for line in _read_lines(path) if line.endswith(b"\n"))
-            self._append_lines(line for line in lines if _digest(line) not in known)
-            try:
-                path.unlink()
-            except OSError as error:
-                raise WriteError(f"cannot remove {path}: {error.strerror or error}.") from error
+        names = [match[0] for match in self._list() if match["worker"]]
+        known = {_digest(line) for line in self._files.read(self._own_files())} if names else set()
+        for name in names:
+            lines = (line for line in self._files.read([name]) if line.endswith(b"\n"))
+            self._files.append(line for line in lines if _digest(line) not in known)
+            self._files.remove(name)
+
+    def _own_files(self) -> list[str]:
+        return [match[0] for match in self._list() if match["stem"] == self._stem]
 
 
 def _digest(line: bytes) -> bytes:
     return hashlib.blake2b(line, digest_size=16).digest()
 
 
-def _read_lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file; one that cannot be read has none."""
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        yield from file
-
-
-def _read_records(path: Path) -> Iterator[Record]:
-    for line in _read_lines(path):
+def _parse(lines: Iterable[bytes]) -> Iterator[Record]:
+    for line in lines:
         # A killed process can leave an incomplete line; deep nesting exhausts the parser's stack.
         with contextlib.suppress(ValueError, RecursionError):
             record = json.loads(line)
             if isinstance(record, dict) and isinstance(record.get("output"), str):
                 yield record
-
-
-def lock_worker(folder: Path, number: int, seconds: float) -> FileLock:
-    """Lock the ledger file of a worker of a cluster, as long as its process lives.
-
-    Args:
-      folder: output folder.
-      number: number of the worker.
-      seconds: time to wait for an earlier process to end.
-
-    Raises:
-      WriteError: another process holds the lock.
-    """
-    lock = FileLock(folder / _WORKER_LOCK.format(number), thread_local=False)
-    try:
-        lock.acquire(timeout=seconds)
-    except Timeout:
-        raise WriteError(
-            f"a worker of another run is still writing to {folder}; wait until it ends."
-        ) from None
-    except OSError as error:
-        raise WriteError(f"cannot write to {folder}: {error.strerror or error}.") from error
-    return lock
-
-
-def wait_for_workers(folder: Path, seconds: float) -> None:
-    """Wait until the workers of an earlier run, whose driver may have been killed, have ended.
-
-    Raises:
-      WriteError: one of them is still alive after that time.
-    """
-    for path in folder.glob(_WORKER_LOCK.format("*")):
-        number = path.name.split("-")[-1].removesuffix(".lock")
-        if number.isdecimal():
-            lock_worker(folder, int(number), seconds).release()
-
-
-@contextlib.contextmanager
-def lock_output(folder: Path, shard: Shard) -> Iterator[None]:
-    """Create the output folder and lock a shard of it.
-
-    Raises:
-      WriteError: another process holds the shard or uses another number of shards, or the
-        folder cannot be written.
-    """
-    lock = FileLock(folder / f".jaxstyle-{shard.index}-of-{shard.count}.lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".jaxstyle.lock", timeout=60):
-            for path in folder.glob(".jaxstyle-*-of-*.lock"):
-                other = FileLock(path)
-                if path.name.endswith(f"-of-{shard.count}.lock") and path != Path(lock.lock_file):
-                    continue
-                with other.acquire(blocking=False):
-                    pass
-            lock.acquire(blocking=False)
-    except Timeout:
-        raise WriteError(
-            f"another process is writing to {folder}; wait until it ends, or run each process "
-            "with its own `--shard`: 1/2, 2/2, ..."
-        ) from None
-    except OSError as error:
-        raise WriteError(f"cannot write to {folder}: {error.strerror or error}.") from error
-    try:
-        yield
-    finally:
-        lock.release()

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -17,6 +16,7 @@ from jaxstyle.io import images
 from jaxstyle.io.atomic import Stamp, file_sha256, file_stamp
 from jaxstyle.io.inputs import read_mask, read_start, read_style
 from jaxstyle.io.provenance import FileId, InputIds
+from jaxstyle.io.remote import FilePath, downloads
 from jaxstyle.loop.style_cache import FifoCache
 
 _CACHED_STYLES, _CACHED_HASHES = 16, 256
@@ -70,6 +70,10 @@ class Loader:
           ImageReadError: a file cannot be read.
           ValueError: a mask or a start does not fit, or a style image is too small.
         """
+        with downloads():
+            return self._load(index, group_shape)
+
+    def _load(self, index: int, group_shape: tuple[int, int]) -> JobInputs:
         job = self._jobs[index]
         # Before they are read: a change from then on gives other times.
         stamps = {
@@ -103,11 +107,11 @@ class Loader:
             stamps=stamps,
         )
 
-    def _file_id(self, path: Path, stamp: Stamp) -> FileId:
+    def _file_id(self, path: FilePath, stamp: Stamp) -> FileId:
         sha256 = _read(path, lambda path: self._hashes(path, tuple(stamp)))
         return {"file": path.name, "sha256": sha256}
 
-    def _read_style(self, path: Path, job: Job, group_shape: tuple[int, int]) -> np.ndarray:
+    def _read_style(self, path: FilePath, job: Job, group_shape: tuple[int, int]) -> np.ndarray:
         # A style image is scaled by the long edge, which all shapes of a size share.
         config = job.config
         key = path, config.size, config.style_scale, pyramid.min_style_side(config)
@@ -117,11 +121,11 @@ class Loader:
             )
 
 
-def _read_content(path: Path, shape: tuple[int, int]) -> np.ndarray:
+def _read_content(path: FilePath, shape: tuple[int, int]) -> np.ndarray:
     return images.read_image_as(path, lambda _: shape, alpha=True)
 
 
-def _read(path: Path, read: Callable[[Path], Value]) -> Value:
+def _read(path: FilePath, read: Callable[[FilePath], Value]) -> Value:
     try:
         return read(path)
     except FileNotFoundError as error:

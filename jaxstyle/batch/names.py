@@ -11,6 +11,7 @@ from typing import Any
 
 from jaxstyle.config import StyleConfig
 from jaxstyle.io.images import FORMATS
+from jaxstyle.io.remote import FilePath, is_remote
 
 RESERVED = "contact_sheet"
 """Prefix of the contact sheets' file names; no output may start with it."""
@@ -24,12 +25,12 @@ _FORMAT = re.compile(r"[<>^]?\d{0,2}(\.\d{1,3})?")
 
 def output_name(
     template: str,
-    content: Path,
-    styles: Sequence[Path],
+    content: FilePath,
+    styles: Sequence[FilePath],
     index: int,
     config: StyleConfig,
     *,
-    root: Path | None = None,
+    root: FilePath | None = None,
 ) -> str:
     """Return the path of a result relative to the output folder.
 
@@ -90,7 +91,7 @@ def _check_template(template: str) -> None:
             raise ValueError
 
 
-def subfolder(path: Path, root: Path | None) -> str:
+def subfolder(path: FilePath, root: FilePath | None) -> str:
     """Return the folder of a file relative to `root`, or `.` if `root` is `None`.
 
     The result is relative and has no `..`, also for a file outside of `root`.
@@ -104,6 +105,10 @@ def subfolder(path: Path, root: Path | None) -> str:
       'other'
     """
     if root is None:
+        return "."
+    if is_remote(path) and is_remote(root):
+        path, root = Path(path.path), Path(root.path)
+    if is_remote(path) or is_remote(root):
         return "."
     folder = Path(os.path.relpath(path.parent, root))
     return Path(

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from jaxstyle import pyramid
 from jaxstyle.analysis.memory import check_memory, fit_tile
@@ -14,6 +13,7 @@ from jaxstyle.batch.plan import Group, make_groups, snap
 from jaxstyle.errors import ImageReadError, JaxstyleError
 from jaxstyle.io import images
 from jaxstyle.io.provenance import FileId
+from jaxstyle.io.remote import FilePath
 
 
 @dataclass
@@ -33,7 +33,7 @@ class PendingJobs:
 
 def scan_jobs(
     jobs: Sequence[Job],
-    folder: Path,
+    folder: FilePath,
     weights: FileId,
     ledger: Ledger,
     *,

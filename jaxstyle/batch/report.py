@@ -5,7 +5,6 @@ import html
 import io
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
-from pathlib import Path
 from string import Template
 
 import numpy as np
@@ -18,13 +17,14 @@ from jaxstyle.batch.outcomes import Outcomes
 from jaxstyle.errors import JaxstyleError
 from jaxstyle.io import images
 from jaxstyle.io.atomic import remove_partials, write_bytes
+from jaxstyle.io.remote import FilePath, is_remote
 
 _THUMBNAIL_SIZE = 192
 _SHEET_COLUMNS, _SHEET_ROWS = 6, 8
 _CAPTION_LENGTH = 30
 
 
-def write_report(folder: Path, shard: Shard, jobs: Sequence[Job], outcomes: Outcomes) -> None:
+def write_report(folder: FilePath, shard: Shard, jobs: Sequence[Job], outcomes: Outcomes) -> None:
     """Write `report.html` and `contact_sheet.jpg` into a batch's folder.
 
     Large batches get several numbered sheets. Of more than a thousand jobs, the page and the
@@ -54,9 +54,9 @@ class _Thumbnails:
     """Thumbnails by path, each made once and numbered; `None` for a file that cannot be read."""
 
     def __init__(self):
-        self._images: dict[Path, tuple[int, Image.Image | None]] = {}
+        self._images: dict[FilePath, tuple[int, Image.Image | None]] = {}
 
-    def get(self, path: Path) -> tuple[int, Image.Image | None]:
+    def get(self, path: FilePath) -> tuple[int, Image.Image | None]:
         if path not in self._images:
             try:
                 image = images.read_thumbnail(path, _THUMBNAIL_SIZE)
@@ -65,7 +65,7 @@ class _Thumbnails:
             self._images[path] = len(self._images), image
         return self._images[path]
 
-    def tag(self, path: Path) -> str:
+    def tag(self, path: FilePath) -> str:
         """Return the HTML of a thumbnail, whose pixels are in the style sheet."""
         number, image = self.get(path)
         if image is None:
@@ -87,7 +87,7 @@ class _Thumbnails:
 
 
 def _render_page(
-    folder: Path,
+    folder: FilePath,
     pairs: Sequence[tuple[Job, Record]],
     outcomes: Outcomes,
     thumbnails: _Thumbnails,
@@ -102,14 +102,14 @@ def _render_page(
     rows = "\n".join(_render_row(folder, job, record, thumbnails) for job, record in pairs)
     template = Template((files("jaxstyle.batch") / "report.html").read_text())
     return template.substitute(
-        title=html.escape(folder.absolute().name),
+        title=html.escape(folder.name if is_remote(folder) else folder.absolute().name),
         summary=summary,
         rows=rows,
         thumbnails="\n".join(thumbnails.style_sheet()),
     )
 
 
-def _render_row(folder: Path, job: Job, record: Record, thumbnails: _Thumbnails) -> str:
+def _render_row(folder: FilePath, job: Job, record: Record, thumbnails: _Thumbnails) -> str:
     styles = " ".join(thumbnails.tag(path) for path in job.styles)
     facts = [html.escape(record["output"])]
     if record["status"] != "done":
@@ -146,7 +146,7 @@ def _draw_curve(losses: Sequence[float]) -> str:
     )
 
 
-def _draw_sheet(folder: Path, outputs: Sequence[str], thumbnails: _Thumbnails) -> np.ndarray:
+def _draw_sheet(folder: FilePath, outputs: Sequence[str], thumbnails: _Thumbnails) -> np.ndarray:
     """Draw results side by side, with their names below."""
     cells = []
     for output in outputs:

@@ -3,19 +3,19 @@
 A process may be killed at any moment; the next run continues with the jobs that are missing.
 """
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from jaxstyle.batch.jobs import Job
-from jaxstyle.batch.ledger import Ledger, Shard, lock_output
+from jaxstyle.batch.ledger import Ledger, Shard
+from jaxstyle.batch.locks import lock_output
 from jaxstyle.batch.outcomes import Outcomes
 from jaxstyle.batch.pending import PendingJobs, scan_jobs
 from jaxstyle.batch.plan import Group, size_batches
 from jaxstyle.batch.work import Worker
 from jaxstyle.errors import ExitCode
-from jaxstyle.io.atomic import remove_partials
+from jaxstyle.io.atomic import RealPaths, remove_partials
 from jaxstyle.io.provenance import FileId
+from jaxstyle.io.remote import FilePath
 from jaxstyle.reporting import Reporter
 from jaxstyle.types import Params
 
@@ -37,7 +37,7 @@ class Batch:
     def __init__(
         self,
         jobs: Sequence[Job],
-        folder: Path,
+        folder: FilePath,
         params: Params,
         weights: FileId,
         reporter: Reporter,
@@ -110,10 +110,11 @@ class Batch:
     def _prepare_folder(self) -> None:
         """Remove partial files of killed processes; announce results among the inputs."""
         remove_partials(self._folder, (job.output for job in self.jobs))
-        folder = Path(os.path.realpath(self._folder))
+        real_path = RealPaths()
+        folder = real_path.of_folder(self._folder)
         inputs = (path for job in self.jobs for paths in job.inputs.values() for path in paths)
-        folders = {Path(os.path.realpath(parent)) for parent in {path.parent for path in inputs}}
-        if any(path.is_relative_to(folder) for path in folders):
+        folders = {path.parent for path in inputs}
+        if any(real_path.of_folder(path).startswith(folder) for path in folders):
             pending = (i for group in self._pending.groups for i in group.jobs)
             self._ledger.announce(self.jobs[i].output for i in pending)
 

@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -39,6 +38,7 @@ from jaxstyle.host import on_signals, release_memory
 from jaxstyle.io import images
 from jaxstyle.io.atomic import file_stamp, write_bytes
 from jaxstyle.io.provenance import FileId, metadata, provenance
+from jaxstyle.io.remote import FilePath
 from jaxstyle.loop.driver import Progress, Result, TransferInputs, run_transfer
 from jaxstyle.loop.style_cache import StyleCache
 from jaxstyle.reporting import Reporter, logger
@@ -69,7 +69,7 @@ class Worker:
     def __init__(
         self,
         jobs: Mapping[int, Job],
-        folder: Path,
+        folder: FilePath,
         params: Params,
         weights: FileId,
         ledger: Ledger,

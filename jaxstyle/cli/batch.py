@@ -1,11 +1,9 @@
 """`jaxstyle batch`, once its jobs are known: plan or run, then report."""
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import jax
 
@@ -20,6 +18,7 @@ from jaxstyle.batch.report import write_report
 from jaxstyle.batch.run import Batch, describe_plan, report_plan
 from jaxstyle.cli.context import Options, RunContext
 from jaxstyle.errors import ExitCode, WriteError
+from jaxstyle.io.remote import FilePath
 from jaxstyle.options import Engine, Platform
 from jaxstyle.reporting import Reporter
 
@@ -44,7 +43,7 @@ class BatchOptions(Options):
       platform: where the workers compute, or `None` for JAX's choice.
     """
 
-    output: Path
+    output: FilePath
     shard: str | None = None
     batch_size: int | None = None
     overwrite: bool = False
@@ -56,7 +55,9 @@ class BatchOptions(Options):
     platform: Platform | None = None
 
 
-def run_batch(options: BatchOptions, jobs: Sequence[Job], skipped: Sequence[Path] = ()) -> ExitCode:
+def run_batch(
+    options: BatchOptions, jobs: Sequence[Job], skipped: Sequence[FilePath] = ()
+) -> ExitCode:
     """Do the jobs that are not done yet, or show the plan.
 
     Args:
@@ -121,9 +122,10 @@ def _engine(
         return
     # Ray is slow to import, and optional.
     from jaxstyle.cluster import engine, session
+    from jaxstyle.cluster.tasks import absolute
 
     actor_options = engine.ActorOptions(
-        folder=Path(os.path.abspath(options.output)),  # noqa: PTH100 - does not follow links
+        folder=absolute(options.output),
         weights=options.weights and options.weights.absolute(),
         weights_id=context.weights_id,
         decoder=decoder,
@@ -136,14 +138,14 @@ def _engine(
         yield partial(engine.ClusterBatch, workers=options.workers, options=actor_options)
 
 
-def _describe_skipped(skipped: Sequence[Path]) -> str:
+def _describe_skipped(skipped: Sequence[FilePath]) -> str:
     files = "1 file" if len(skipped) == 1 else f"{len(skipped)} files"
     names = ", ".join(path.name for path in skipped[:_MAX_SKIPPED_SHOWN])
     more = ", ..." if len(skipped) > _MAX_SKIPPED_SHOWN else ""
     return f"{files} skipped: {names}{more} (no suffix of an image)"
 
 
-def _summarize(folder: Path, outcomes: Outcomes) -> str:
+def _summarize(folder: FilePath, outcomes: Outcomes) -> str:
     count = f"{outcomes.done} of {len(outcomes)} images done, {outcomes.failed} failed"
     lines = [f"{folder}: {count}"]
     failed = [r for _, r in sorted(outcomes.records.items()) if r["status"] != "done"]

@@ -11,14 +11,12 @@ import numpy as np
 
 from jaxstyle import pyramid, transfer, vgg19
 from jaxstyle.analysis.memory import check_memory, count_row_devices, fit_tile
+from jaxstyle.batch.find import find_images, find_skipped, search_root
 from jaxstyle.batch.jobs import (
     Defaults,
     check_jobs,
-    find_images,
-    find_skipped,
     pair_jobs,
     read_job_file,
-    search_root,
 )
 from jaxstyle.batch.ledger import Ledger, Shard
 from jaxstyle.cli import layers as studies
@@ -36,6 +34,7 @@ from jaxstyle.io.inputs import STDIN, copy_stdin, read_mask, read_start, read_st
 from jaxstyle.io.keras import from_keras
 from jaxstyle.io.pillow import pixel_limit, quiet
 from jaxstyle.io.provenance import metadata
+from jaxstyle.io.remote import to_path
 from jaxstyle.loop.placement import rows_sharding
 from jaxstyle.options import Init
 from jaxstyle.presets import PRESETS
@@ -219,11 +218,12 @@ def score(args: argparse.Namespace) -> int:
 def batch(args: argparse.Namespace) -> int:
     """`jaxstyle batch CONTENTS STYLES -o FOLDER`."""
     start = take_start_file(args)
+    args.output = to_path(args.output)
     options, defaults = BatchOptions.of(args), Defaults(args.preset, flags_of(args), start)
     defaults.config()
     skipped = []
     check_name(options.output, name_limit(options.output))
-    source = Path(args.contents)
+    source = to_path(args.contents)
     if source.suffix.lower() in (".csv", ".toml"):
         if args.styles is not None:
             raise ValueError("a job file names its styles; leave STYLES out.")

@@ -311,7 +311,7 @@ def _add_batch(commands: Any) -> None:
         help="style images: a folder, a quoted glob, or a file",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder for the results"
+        "-o", "--output", required=True, metavar="FOLDER", help="folder for the results, or its URL"
     )
     parser.add_argument(
         "--pair",

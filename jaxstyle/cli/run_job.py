@@ -19,7 +19,7 @@ from jaxstyle.config import StyleConfig
 from jaxstyle.errors import DivergedError, ExitCode, WriteError, computing
 from jaxstyle.host import on_signals, release_memory
 from jaxstyle.io import images
-from jaxstyle.io.atomic import check_output, write_bytes
+from jaxstyle.io.atomic import RealPaths, check_output, write_bytes
 from jaxstyle.io.checkpoint import Checkpoints
 from jaxstyle.io.provenance import Inputs, metadata
 from jaxstyle.loop.driver import Callback, Progress, Result
@@ -60,7 +60,8 @@ def check_outputs(options: ImageOptions, inputs: Inputs) -> None:
     """
     output, report = options.output, options.report
     # Not `Path.resolve`, which raises on a loop of links.
-    used = {os.path.realpath(path) for paths in inputs.values() for path in paths}
+    real_path = RealPaths()
+    used = {real_path(path) for paths in inputs.values() for path in paths}
     for path in (output, report):
         if path is None or path == STDOUT:
             continue

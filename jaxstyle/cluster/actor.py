@@ -10,7 +10,8 @@ import jax
 
 from jaxstyle import __version__
 from jaxstyle.batch.jobs import Job
-from jaxstyle.batch.ledger import Ledger, Record, Shard, lock_worker
+from jaxstyle.batch.ledger import Ledger, Record, Shard
+from jaxstyle.batch.locks import lock_worker
 from jaxstyle.batch.plan import size_batches
 from jaxstyle.batch.work import Worker
 from jaxstyle.cluster.tasks import Task
@@ -18,6 +19,7 @@ from jaxstyle.config import TileSize
 from jaxstyle.errors import JaxstyleError, WeightsError
 from jaxstyle.host import enable_compilation_cache, use_platform
 from jaxstyle.io.provenance import FileId, file_id
+from jaxstyle.io.remote import FilePath
 from jaxstyle.io.weights import load_weights, weights_path
 from jaxstyle.options import Platform
 from jaxstyle.reporting import Reporter
@@ -41,7 +43,7 @@ class ActorOptions:
       batch_size: images at once, or `None` to choose by memory.
     """
 
-    folder: Path
+    folder: FilePath
     weights: Path | None
     weights_id: FileId
     decoder: bool

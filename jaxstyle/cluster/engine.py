@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jaxstyle.batch.ledger import Ledger, Record, Shard, wait_for_workers
+from jaxstyle.batch.ledger import Ledger, Record, Shard
+from jaxstyle.batch.locks import wait_for_workers
 from jaxstyle.batch.plan import Group
 from jaxstyle.batch.run import Batch
 from jaxstyle.batch.work import report_record

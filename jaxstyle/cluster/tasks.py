@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.plan import Group
+from jaxstyle.io.remote import FilePath, is_remote
 
 MAX_DEATHS = 5
 """Number of workers that may die over a job alone before the job fails."""
@@ -101,12 +102,13 @@ class TaskQueue:
         return Task(number, group, {index: _absolute(self._jobs[index]) for index in indices})
 
 
+def absolute(path: FilePath) -> FilePath:
+    """Return a path that does not depend on the working folder; links are not followed."""
+    return path if is_remote(path) else Path(os.path.abspath(path))  # noqa: PTH100
+
+
 def _absolute(job: Job) -> Job:
     """Return a job whose paths do not depend on the working folder."""
-
-    def absolute(path: Path) -> Path:
-        return Path(os.path.abspath(path))  # noqa: PTH100 - does not follow links
-
     return replace(
         job,
         content=absolute(job.content),

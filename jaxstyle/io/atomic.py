@@ -14,6 +14,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from jaxstyle.errors import WriteError
+from jaxstyle.io.remote import FilePath, is_remote, open_remote, remote_stamp, write_remote
+
+# S3 and Google Cloud Storage allow 1024 bytes for a whole path.
+_REMOTE_NAME_LIMIT = 1000
 
 # Temporary files of this process that are being written.
 _temporaries: set[Path] = set()
@@ -21,12 +25,14 @@ _temporaries: set[Path] = set()
 _PARTIAL = re.compile(r"(\.jaxstyle-[0-9a-f]{16}-)\d+-\d+\.partial")
 
 
-def name_limit(folder: Path) -> int:
+def name_limit(folder: FilePath) -> int:
     """Return the largest length of a file name in a folder, in bytes.
 
     Args:
       folder: the folder; if it is missing, it would be created in the nearest one that exists.
     """
+    if is_remote(folder):
+        return _REMOTE_NAME_LIMIT
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
     try:
@@ -35,7 +41,7 @@ def name_limit(folder: Path) -> int:
         return 255  # Windows, or a file system that does not tell.
 
 
-def check_name(path: Path, limit: int) -> None:
+def check_name(path: FilePath, limit: int) -> None:
     """Raise `WriteError` if a part of `path` has more than `limit` bytes.
 
     Example:
@@ -74,7 +80,7 @@ def check_output(path: Path) -> None:
         )
 
 
-def write_bytes(path: Path, data: bytes, *, parents: bool = False) -> None:
+def write_bytes(path: FilePath, data: bytes, *, parents: bool = False) -> None:
     """Write a file atomically: write a temporary file, fsync it and rename it.
 
     Args:
@@ -85,6 +91,9 @@ def write_bytes(path: Path, data: bytes, *, parents: bool = False) -> None:
     Raises:
       WriteError: the file cannot be written, e.g. because the disk is full.
     """
+    if is_remote(path):
+        _write_remote(path, data)
+        return
     owner = f"{os.getpid()}-{threading.get_ident()}"
     temporary = path.with_name(f"{_partial_prefix(path.name)}{owner}.partial")
     _temporaries.add(temporary)
@@ -102,6 +111,13 @@ def write_bytes(path: Path, data: bytes, *, parents: bool = False) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         _temporaries.discard(temporary)
+
+
+def _write_remote(path: FilePath, data: bytes) -> None:
+    try:
+        write_remote(path, data)
+    except OSError as error:
+        raise WriteError(f"cannot write {path}: {error.strerror or error}.") from error
 
 
 @contextlib.contextmanager
@@ -125,7 +141,7 @@ def discard_temporaries() -> None:
                 path.unlink(missing_ok=True)
 
 
-def remove_partials(folder: Path, names: Iterable[str]) -> None:
+def remove_partials(folder: FilePath, names: Iterable[str]) -> None:
     """Remove the temporary files that killed processes left when they wrote files of a folder.
 
     No other file is removed. No other process may be writing to these files.
@@ -134,6 +150,8 @@ def remove_partials(folder: Path, names: Iterable[str]) -> None:
       folder: the folder.
       names: files that `write_bytes` writes, as paths relative to the folder.
     """
+    if is_remote(folder):
+        return
     by_parent: dict[str, list[str]] = {}
     for name in names:
         parent, _, last = name.rpartition("/")
@@ -154,12 +172,14 @@ def _partial_prefix(name: str) -> str:
     return f".jaxstyle-{digest[:16]}-"
 
 
-def open_regular(path: Path) -> io.BufferedReader:
-    """Open a regular file for reading. Reading a pipe, device or socket may never end.
+def open_regular(path: FilePath) -> io.BufferedReader:
+    """Open a regular or remote file for reading. Reading a pipe, device or socket may never end.
 
     Raises:
       OSError: the file cannot be read, or is not a regular file.
     """
+    if is_remote(path):
+        return open_remote(path)
     _check_regular(path, path.stat())
     # A pipe put in place of the file since then must not block.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -172,25 +192,28 @@ def open_regular(path: Path) -> io.BufferedReader:
     return file
 
 
-def _check_regular(path: Path, status: os.stat_result) -> None:
+def _check_regular(path: FilePath, status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
-Stamp = list[int]
-"""Size of a file, and its times: these tell, without reading it, that it has changed."""
+Stamp = list[int | str]
+"""Size of a file, and its times or version: these tell that it has changed, without reading it."""
 
 
-def file_stamp(path: Path | str) -> Stamp:
+def file_stamp(path: FilePath | str) -> Stamp:
     """Return the size of a file in bytes, and the times of its last changes in ns.
 
-    The second time is that of the file's entry, which no program can set.
+    The second time is that of the file's entry, which no program can set. A remote file has a
+    version instead of times.
 
     Raises:
       OSError: the file does not exist, or its folder cannot be read.
     """
+    if is_remote(path):
+        return remote_stamp(path)
     status = os.stat(path)  # noqa: PTH116 - a million paths are slow
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
@@ -209,19 +232,28 @@ class RealPaths:
     def __init__(self):
         self._folders: dict[str, str] = {}
 
-    def __call__(self, path: Path | str) -> str:
+    def __call__(self, path: FilePath | str) -> str:
         """Return the path of a file without links; not `Path.resolve`, which raises on a loop."""
-        parent, name = os.path.split(path)
+        text = str(path)
+        if "://" in text:
+            return text
+        parent, name = os.path.split(text)
         # `..` leads away from where a link points.
-        is_link = os.path.islink(path)  # noqa: PTH114 - also for a name that is too long
+        is_link = os.path.islink(text)  # noqa: PTH114 - also for a name that is too long
         if is_link or name in ("", os.curdir, os.pardir):
-            return os.path.realpath(path)
+            return os.path.realpath(text)
         if parent not in self._folders:
-            self._folders[parent] = os.path.realpath(parent).rstrip(os.sep) + os.sep
+            self._folders[parent] = self.of_folder(Path(parent))
         return self._folders[parent] + name
 
+    def of_folder(self, path: FilePath) -> str:
+        """Return the path of a folder without links, with a separator at its end."""
+        if is_remote(path):
+            return f"{str(path).rstrip('/')}/"
+        return os.path.realpath(path).rstrip(os.sep) + os.sep
 
-def file_sha256(path: Path) -> str:
+
+def file_sha256(path: FilePath) -> str:
     """Return the SHA-256 of a file in hexadecimal.
 
     Raises:

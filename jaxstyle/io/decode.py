@@ -6,7 +6,6 @@ import io
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from jaxstyle.errors import ImageReadError, one_line
 from jaxstyle.io import jxl, pillow, png, tiff
 from jaxstyle.io.atomic import open_regular
+from jaxstyle.io.remote import FilePath
 
 MIN_SIDE = 16
 """Smallest side of an image, in pixels. VGG19's deep layers are empty below it."""
@@ -45,7 +45,7 @@ class Source:
       orientation: EXIF orientation, from 1 to 8; 1 if there is none or it is damaged.
     """
 
-    def __init__(self, path: Path, file: io.BufferedReader):
+    def __init__(self, path: FilePath, file: io.BufferedReader):
         self.path, self.file, self.png = path, file, None
         view, size = file, jxl.read_size(file)
         if size is not None:
@@ -128,7 +128,7 @@ class Source:
 
 
 @contextlib.contextmanager
-def open_source(path: Path) -> Iterator[Source]:
+def open_source(path: FilePath) -> Iterator[Source]:
     """Open an image file.
 
     Raises:
@@ -151,7 +151,7 @@ def open_source(path: Path) -> Iterator[Source]:
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _reading(path: FilePath) -> Iterator[None]:
     """Turn any exception inside the block into an `ImageReadError`."""
     try:
         yield
@@ -176,7 +176,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise ImageReadError(f"{path} cannot be read: {one_line(reason).rstrip('.')}.") from error
 
 
-def _check_excess(path: Path, count: int, decoder: str = "", progressive: bool = False) -> None:
+def _check_excess(path: FilePath, count: int, decoder: str = "", progressive: bool = False) -> None:
     """Raise `ImageReadError` if an image has too many pixels."""
     if excess := pillow.explain_excess(count, decoder, progressive=progressive):
         raise ImageReadError(f"{path} {excess}.") from None

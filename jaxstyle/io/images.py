@@ -20,6 +20,7 @@ from jaxstyle.io import decode
 from jaxstyle.io.atomic import check_output, write_bytes
 from jaxstyle.io.decode import MIN_SIDE as MIN_SIDE
 from jaxstyle.io.formats import FORMATS as FORMATS
+from jaxstyle.io.remote import FilePath, to_path
 
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "PNG": {},
@@ -33,7 +34,7 @@ _MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
 
 
 def read_image(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | FilePath,
     size: int | None = None,
     *,
     enlarge: bool = True,
@@ -85,23 +86,23 @@ def read_image(
     return read_image_as(path, target, alpha=alpha)
 
 
-def read_shape(path: str | os.PathLike[str]) -> tuple[int, int]:
+def read_shape(path: str | os.PathLike[str] | FilePath) -> tuple[int, int]:
     """Return the upright height and width of an image file without decoding it.
 
     Raises:
       ImageReadError: as for `read_image`, as far as the header shows it.
     """
-    with decode.open_source(Path(path)) as source:
+    with decode.open_source(to_path(path)) as source:
         return source.shape
 
 
-def read_thumbnail(path: str | os.PathLike[str], size: int) -> Image.Image:
+def read_thumbnail(path: str | os.PathLike[str] | FilePath, size: int) -> Image.Image:
     """Return an upright RGB thumbnail of an image file, with a long edge of `size` pixels.
 
     Raises:
       ImageReadError: as for `read_image`.
     """
-    with decode.open_source(Path(path)) as source:
+    with decode.open_source(to_path(path)) as source:
         height, width = source.shape
         scale = size / max(height, width)
         shape = max(1, round(height * scale)), max(1, round(width * scale))
@@ -110,7 +111,7 @@ def read_thumbnail(path: str | os.PathLike[str], size: int) -> Image.Image:
 
 
 def read_image_as(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | FilePath,
     target: Callable[[tuple[int, int]], tuple[int, int]],
     *,
     alpha: bool = False,
@@ -125,7 +126,7 @@ def read_image_as(
     Raises:
       ImageReadError: as for `read_image`, or `target` raises it.
     """
-    with decode.open_source(Path(path)) as source:
+    with decode.open_source(to_path(path)) as source:
         pixels = decode.decode(source, target(source.shape))
     return pixels if alpha and pixels.shape[-1] == 4 else pixels[..., :3]
 
@@ -187,7 +188,7 @@ def check_picture(path: Path, shape: Sequence[int] = ()) -> None:
     check_output(path)
 
 
-def check_format(path: Path, shape: Sequence[int] = ()) -> None:
+def check_format(path: FilePath, shape: Sequence[int] = ()) -> None:
     """Raise `WriteError` unless the suffix of `path` names a format that can store `shape`."""
     format = FORMATS.get(path.suffix.lower())
     if format is None:

@@ -12,6 +12,7 @@ from jaxstyle.config import StyleConfig
 from jaxstyle.errors import ImageReadError, JaxstyleError
 from jaxstyle.io import images
 from jaxstyle.io.atomic import temporary_folder
+from jaxstyle.io.remote import FilePath
 
 # The float32 pixels of larger masks would need much memory, so they are reduced first.
 _WHOLE_PIXELS = 12_500_000
@@ -48,7 +49,7 @@ def copy_stdin() -> Iterator[Path]:
             raise
 
 
-def read_style(path: Path, picture: tuple[int, int], config: StyleConfig) -> np.ndarray:
+def read_style(path: FilePath, picture: tuple[int, int], config: StyleConfig) -> np.ndarray:
     """Read a style image at the size that `pyramid.style_shape` computes.
 
     Args:
@@ -73,7 +74,7 @@ def read_style(path: Path, picture: tuple[int, int], config: StyleConfig) -> np.
     return images.read_image_as(path, target)
 
 
-def read_mask(path: Path, picture: tuple[int, int]) -> np.ndarray:
+def read_mask(path: FilePath, picture: tuple[int, int]) -> np.ndarray:
     """Read a mask at the size of the result. Its values are brightness times opacity.
 
     Args:
@@ -101,7 +102,7 @@ def read_mask(path: Path, picture: tuple[int, int]) -> np.ndarray:
     return images.resize(mask[..., None], picture)[..., 0]
 
 
-def read_start(path: Path, picture: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+def read_start(path: FilePath, picture: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
     """Read an image to start from.
 
     Args:
@@ -121,7 +122,7 @@ def read_start(path: Path, picture: tuple[int, int], shape: tuple[int, int]) -> 
     return images.read_image_as(path, target)
 
 
-def check_proportions(path: Path, shape: tuple[int, ...], picture: tuple[int, int]) -> None:
+def check_proportions(path: FilePath, shape: tuple[int, ...], picture: tuple[int, int]) -> None:
     """Raise `ValueError` unless an image has the aspect ratio of the content image.
 
     Args:

@@ -9,13 +9,13 @@ import warnings
 from collections.abc import Collection, Iterator
 from importlib import import_module
 from io import BufferedIOBase
-from pathlib import Path
 from typing import IO, Any, cast
 
 from PIL import ExifTags, Image
 
 from jaxstyle.io.atomic import open_regular
 from jaxstyle.io.formats import MAX_PIXELS, READ_FORMATS
+from jaxstyle.io.remote import FilePath
 
 _lock = threading.Lock()
 _users, _limit = 0, Image.MAX_IMAGE_PIXELS
@@ -147,7 +147,7 @@ def explain_excess(count: int, decoder: str = "", *, progressive: bool = False) 
     )
 
 
-def explain_unidentified(path: Path) -> str:
+def explain_unidentified(path: FilePath) -> str:
     """Return why a file cannot be read, to follow its path."""
     with open_regular(path) as file:
         begin = file.read(12)

@@ -5,14 +5,14 @@ import platform
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from jaxstyle import __version__
 from jaxstyle.config import StyleConfig
 from jaxstyle.io.atomic import file_sha256
+from jaxstyle.io.remote import FilePath
 
-Inputs = Mapping[str, Iterable[Path]]
+Inputs = Mapping[str, Iterable[FilePath]]
 """Input files of a result by role: content, style, mask, start."""
 FileId = dict[str, str]
 """Name of a file, without its folder, and SHA-256 of its contents."""
@@ -20,7 +20,7 @@ InputIds = dict[str, list[FileId]]
 """Names and hashes of the files in `Inputs`."""
 
 
-def file_id(path: Path) -> FileId:
+def file_id(path: FilePath) -> FileId:
     """Return the name and SHA-256 of a file.
 
     Raises:

@@ -6,14 +6,12 @@ from pathlib import Path
 import pytest
 
 import jaxstyle.batch.jobs
+from jaxstyle.batch.find import find_images, find_skipped, search_root
 from jaxstyle.batch.jobs import (
     Defaults,
     check_jobs,
-    find_images,
-    find_skipped,
     pair_jobs,
     read_job_file,
-    search_root,
 )
 from jaxstyle.batch.ledger import Ledger, Shard
 from jaxstyle.batch.names import output_name

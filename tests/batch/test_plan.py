@@ -9,7 +9,8 @@ import jax
 import pytest
 
 from jaxstyle.batch.jobs import Job
-from jaxstyle.batch.ledger import Ledger, Shard, lock_output
+from jaxstyle.batch.ledger import Ledger, Shard
+from jaxstyle.batch.locks import lock_output
 from jaxstyle.batch.plan import MAX_DISTORTION, batch_size, make_groups, size_batches, snap
 from jaxstyle.config import StyleConfig
 from jaxstyle.errors import WriteError
