@@ -63,6 +63,8 @@ def stylize(
       sharding: sharding of the rows of the image over devices, e.g.
         `NamedSharding(mesh, P("rows"))`, for images that are too large for one. The image is
         computed at a height that is a multiple of 16 rows per device, and resized at the end.
+        The devices may be those of several processes, which then all call this with the same
+        arguments; the callback is called in each, and the run stops if one of them returns true.
 
     Returns:
       The result, and the loss at each step.
@@ -128,7 +130,8 @@ def stylize_batch(
       masks: one mask per style image, for each content image.
       sharding: sharding of the images over devices, e.g. `NamedSharding(mesh, P("batch"))`, and
         of their rows as in `stylize`, e.g. `P("batch", "rows")`. The number of images must be a
-        multiple of the number of devices that they are split over.
+        multiple of the number of devices that they are split over. Devices of several processes
+        are used as in `stylize`; every process gets all results.
 
     Returns:
       The results and their losses, with a leading axis of images.

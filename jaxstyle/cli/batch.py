@@ -68,11 +68,13 @@ def run_batch(
     Raises:
       WriteError: the folder cannot be written, or another process works on it.
     """
-    folder, shard = options.output, Shard()
+    folder, shard, source = options.output, Shard(), ""
     if options.shard is not None:
         shard = Shard.parse(options.shard)
     elif options.engine == "local":
-        shard = Shard.of_process()
+        shard, source = Shard.of_process(), "SLURM's variables"
+        if shard.count == 1:
+            shard, source = Shard(jax.process_index() + 1, jax.process_count()), "JAX's processes"
     if options.engine == "local" and (options.address is not None or options.workers is not None):
         raise ValueError("`--address` and `--workers` need `--engine ray`.")
     if options.engine == "ray" and shard.count > 1:
@@ -81,7 +83,7 @@ def run_batch(
         raise WriteError(f"cannot write to {folder}: it is a file; name a folder.")
     with options.reporter() as reporter:
         if options.shard is None and shard.count > 1:
-            reporter.note(f"part {shard.index} of {shard.count} of the jobs, by SLURM's variables")
+            reporter.note(f"part {shard.index} of {shard.count} of the jobs, by {source}")
         if skipped:
             reporter.note(_describe_skipped(skipped))
         needs_decoder = any(job.config.init == "adain" for job in jobs)
@@ -190,7 +192,7 @@ def _show_plan(
             batch=group.batch,
             bytes=peak,
         )
-    device = jax.devices()[0].device_kind
+    device = jax.local_devices()[0].device_kind
     reporter.row(f"about {seconds / 60:.0f} min on {device}", seconds=seconds, device=device)
     for index, error in pending.failed.items():
         reporter.row(

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, get_args
 
+import jax
 import numpy as np
 
 from jaxstyle import pyramid, transfer, vgg19
@@ -19,6 +20,7 @@ from jaxstyle.batch.jobs import (
     read_job_file,
 )
 from jaxstyle.batch.ledger import Ledger, Shard
+from jaxstyle.cli import distributed
 from jaxstyle.cli import layers as studies
 from jaxstyle.cli import plan as plans
 from jaxstyle.cli.batch import BatchOptions, run_batch
@@ -56,7 +58,14 @@ def run(args: argparse.Namespace) -> int:
         if "platform" in args:
             # The driver of a cluster leaves the accelerators to its workers.
             on_cluster = getattr(args, "engine", "local") == "ray"
+            joined = getattr(args, "distributed", None) is not None
+            if joined and on_cluster:
+                raise ValueError("`--engine ray` starts its own workers; leave --distributed out.")
+            if joined:
+                distributed.join(args.distributed)
             use_platform("cpu" if on_cluster else args.platform)
+            if joined:
+                stack.enter_context(distributed.connected(together=args.command == "stylize"))
         return globals()[args.command](args)
 
 
@@ -86,13 +95,19 @@ def stylize(args: argparse.Namespace) -> int:
         "mask": args.mask,
         "start": [] if start_path is None else [start_path],
     }
-    check_outputs(options, inputs)
+    if options.writes:
+        check_outputs(options, inputs)
     if args.mask and len(args.mask) != len(args.styles):
         raise ValueError(
             f"{len(args.mask)} masks for {len(args.styles)} styles; give one --mask for each."
         )
     shape = _read_shape(args.content, config)
-    if (rows := count_row_devices(shape, config)) > 1:
+    rows = count_row_devices(shape, config)
+    if args.distributed is not None:
+        if config.tile:
+            raise ValueError("`--distributed` splits the rows of the image; leave `--tile` out.")
+        rows = jax.device_count()
+    if rows > 1:
         config, warning = dataclasses.replace(config, tile=0), ""
     else:
         config, warning = _fit_memory(shape, config)

@@ -80,7 +80,7 @@ class RunContext:
         began = time.perf_counter()
         params = load_weights(options.weights, decoder=decoder)
         logger.info("weights: %s, %.1f s", path, time.perf_counter() - began)
-        logger.info("devices: %s", ", ".join(str(device) for device in jax.devices()))
+        logger.info("devices: %s", ", ".join(str(device) for device in jax.local_devices()))
         logger.info("compilation cache: %s", jax.config.values["jax_compilation_cache_dir"])
         return cls(options.command, params, file_id(path))
 

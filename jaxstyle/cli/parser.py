@@ -123,6 +123,15 @@ def _add_max_pixels(parser: argparse.ArgumentParser) -> None:
     parser.epilog = describe_formats()
 
 
+def _add_distributed(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument(
+        "--distributed",
+        metavar="auto|HOST:PORT,I/N",
+        help=f"{text}. auto: as SLURM, Open MPI, Kubernetes or a TPU slice says; HOST:PORT,I/N: "
+        "this is process I of N, and the first one listens on this port of its host",
+    )
+
+
 def _add_batch_size(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size",
@@ -158,6 +167,11 @@ def _add_stylize(commands: Any) -> None:
         default=60.0,
         metavar="SECONDS",
         help="interval of checkpoints; each level ends with one too (default: 60)",
+    )
+    _add_distributed(
+        parser,
+        "split the rows of the image over the devices of several processes, all started with this "
+        "command; the first one writes and reports",
     )
     _add_max_pixels(parser)
     _add_outputs(parser)
@@ -333,8 +347,10 @@ def _add_batch(commands: Any) -> None:
     parser.add_argument(
         "--shard",
         metavar="I/N",
-        help="do part I of N, for N processes or hosts (default: what SLURM says, else everything)",
+        help="do part I of N, for N processes or hosts (default: what SLURM or JAX says, else "
+        "everything)",
     )
+    _add_distributed(parser, "do one part of the jobs in each of several processes")
     parser.add_argument(
         "--engine",
         choices=get_args(Engine),

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from jaxstyle.errors import ExitCode, JaxstyleError
@@ -39,6 +40,9 @@ def run() -> NoReturn:
         if not code and not isinstance(error, BrokenPipeError):
             print(f"jaxstyle: cannot write to stdout: {error.strerror}.", file=sys.stderr)
         code = code or int(ExitCode.CANNOT_WRITE)
+    if code and "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized():
+        # JAX would wait for the other processes, which wait for this one.
+        os._exit(code)
     sys.exit(code)
 
 
@@ -108,6 +112,29 @@ def discard_stdout() -> None:
     """Send what stdout still holds, and what is printed later, to nowhere."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float, text: str) -> Iterator[None]:
+    """End the process with an error if a block, which may be code of a library, takes longer.
+
+    Args:
+      seconds: the limit.
+      text: message of the error.
+    """
+
+    def end() -> None:
+        with contextlib.suppress(OSError):
+            os.write(2, f"jaxstyle: {text}\n".encode())
+        os._exit(ExitCode.UNEXPECTED)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def end_on_signals() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxstyle import pyramid
 from jaxstyle.cli.context import Options, RunContext
+from jaxstyle.cli.distributed import check_equal
 from jaxstyle.config import StyleConfig
 from jaxstyle.errors import DivergedError, ExitCode, WriteError, computing
 from jaxstyle.host import on_signals, release_memory
@@ -42,6 +43,7 @@ class ImageOptions(Options):
       preview_every: seconds between previews, or `None` for no previews.
       checkpoint: folder of checkpoints, or `None`.
       checkpoint_every: seconds between checkpoints.
+      distributed: how the processes that make the image together are joined, or `None`.
     """
 
     output: Path
@@ -49,6 +51,16 @@ class ImageOptions(Options):
     preview_every: float | None = None
     checkpoint: Path | None = None
     checkpoint_every: float = 60.0
+    distributed: str | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes and reports; of several, the first one does."""
+        return self.distributed is None or jax.process_index() == 0
+
+    def reporter(self) -> contextlib.AbstractContextManager[Reporter]:
+        """Return the reporter that the options ask for, or a silent one."""
+        return super().reporter() if self.writes else contextlib.nullcontext(Reporter())
 
 
 def check_outputs(options: ImageOptions, inputs: Inputs) -> None:
@@ -122,7 +134,7 @@ def run_job(
       WriteError: an output cannot be written.
     """
     began = time.perf_counter()
-    if options.output != STDOUT:
+    if options.output != STDOUT and options.writes:
         images.check_picture(options.output, shape)
     with options.reporter() as reporter:
         if warning:
@@ -131,6 +143,8 @@ def run_job(
         record = context.provenance(config, inputs)
 
         def save(image: Any) -> None:
+            if not options.writes:
+                return
             pixels = images.resize(np.asarray(image), shape)
             if alpha is not None:
                 pixels = np.concatenate([pixels, alpha], axis=-1)
@@ -155,10 +169,13 @@ def run_job(
                     warn=reporter.note,
                 )
                 stack.enter_context(contextlib.closing(checkpoints))
+            if options.distributed is not None:
+                resume = checkpoints and checkpoints.resume
+                check_equal(record=record, plan=plan, step=resume.step if resume else 0)
             result = _transfer(context.params, transfer, callback, checkpoints, config)
             save(result.image)
             summary = _summarize(options, result, shape, plan, time.perf_counter() - began)
-            if options.report is not None:
+            if options.report is not None and options.writes:
                 _write_report(options.report, record, summary, result)
         reporter.result(_final_line(summary), **summary)
     return ExitCode.OK if summary["complete"] else ExitCode.INTERRUPTED
@@ -258,7 +275,7 @@ def _write_report(
         "loss": np.asarray(result.trace.loss).tolist(),
         "terms": {name: np.asarray(v).tolist() for name, v in result.trace.terms.items()},
     }
-    report = {**record, **summary, "device": str(jax.devices()[0]), "trace": trace}
+    report = {**record, **summary, "device": str(jax.local_devices()[0]), "trace": trace}
     write_bytes(path, (json.dumps(report, indent=2) + "\n").encode())
 
 

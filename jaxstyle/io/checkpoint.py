@@ -27,6 +27,7 @@ import numpy as np
 from jaxstyle.config import StyleConfig
 from jaxstyle.errors import WriteError, is_out_of_memory, printable
 from jaxstyle.loop.driver import Progress
+from jaxstyle.loop.placement import Placement
 from jaxstyle.objective import loss_dtype
 from jaxstyle.optimize import Info, init, make_optimizer
 
@@ -78,10 +79,25 @@ class Checkpoints:
         self._sizes = [size for size, _ in plan]
         self._level_ends = list(accumulate(count for _, count in plan))
         self._warn, self._warned = warn, False
+        # Of several processes of one program, the first one writes and all read. Orbax would make
+        # them wait for each other, also where writing fails.
+        process = jax.process_index()
+        self._writes = process == 0
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=process, active_processes={process}, barrier_sync_key_prefix=str(process)
+        )
         # Saving in the background would raise its errors at a later call.
-        options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=1,
+            enable_async_checkpointing=False,
+            create=False,
+            multiprocessing_options=alone,
+        )
         # Without these, the size of what is stored is not known before it is read.
-        handlers = {"leaves": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
+        handlers = {
+            "leaves": ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+            "meta": ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+        }
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(
@@ -99,11 +115,14 @@ class Checkpoints:
         """
 
         def callback_and_save(progress: Progress) -> bool:
-            stop = bool(callback(progress))
-            due = time.monotonic() - self._last_save >= self._interval
+            # Other processes may see another time, or no signal; all gather what is saved.
+            placement = Placement(progress.image.sharding, batched=False)
+            stop, due = placement.agree(
+                bool(callback(progress)), time.monotonic() - self._last_save >= self._interval
+            )
             if (stop or due or progress.step in self._level_ends) and progress.state.finite:
                 self._save(progress)
-            return stop
+            return bool(stop)
 
         return callback_and_save
 
@@ -114,7 +133,14 @@ class Checkpoints:
         self._log.setLevel(self._log_level)
 
     def _save(self, progress: Progress) -> None:
-        leaves = [np.asarray(x) for x in jax.tree.leaves((progress.state, progress.trace))]
+        placement = Placement(progress.image.sharding, batched=False)
+        leaves = [
+            np.asarray(placement.make_readable(x))
+            for x in jax.tree.leaves((progress.state, progress.trace))
+        ]
+        self._last_save = time.monotonic()
+        if not self._writes:
+            return
         data = _pack(leaves)
         meta = {
             "run": self._identity,
@@ -122,7 +148,6 @@ class Checkpoints:
             "terms": sorted(progress.trace.terms),
             "sha256": _digest(data),
         }
-        self._last_save = time.monotonic()
         leaves_args = self._args.StandardSave({_KEY: data})
         meta_args = self._args.JsonSave(meta)
         try:

@@ -136,7 +136,7 @@ def run_transfer(
     if resume is None:
         state = run.init_state()
     else:
-        steps_done, state = resume.step, jax.tree.map(jnp.asarray, resume.state)
+        steps_done, state = resume.step, run.resume_state(resume.state)
         infos.append(resume.trace)
     level_start = 0
     for level, (_, level_steps) in enumerate(run.plan):
@@ -153,14 +153,15 @@ def run_transfer(
                 continue
             infos = [_concatenate(infos, np)]
             progress = run.progress(state, info, infos[0], level)
-            stopped = bool(callback(progress)) or not state.finite.any()
+            (stopped,) = run.agree(bool(callback(progress)) or not state.finite.any())
             if stopped:
                 break
         if stopped:
             break
     # On the device, every length of a trace would compile one more program.
     trace = _concatenate(infos, jnp if callback is None else np)
-    return Result(run.render(state, shape=run.shape), jax.device_put(trace))
+    trace = run.make_readable(trace) if callback is None else jax.device_put(trace)
+    return Result(run.render(state, shape=run.shape), trace)
 
 
 class _Run:
@@ -191,6 +192,7 @@ class _Run:
         self._inputs, self._style_cache = inputs, style_cache
         self.shape = pyramid.fit_shape(shape, self._config.size)
         self.plan = pyramid.levels(shape, self._config, rows)
+        self.agree, self.make_readable = self._placement.agree, self._placement.make_readable
         self._stack = partial(_stack, batched=batched, put=self._placement.put)
         self._static = {"optimizer_spec": self._config.optimizer_spec, "batched": batched}
         self._blends = [blend_weights(item.config, len(item.styles)) for item in inputs]
@@ -205,7 +207,7 @@ class _Run:
             [programs.Hyperparams.of(item.config, item.start) for item in inputs]
         )
         color = self._config.color
-        self.render = partial(
+        self._render = partial(
             programs.render_image,
             content=self._stack([i.content for i in inputs]) if color == "luminance" else None,
             decay=self._hyperparams.average,
@@ -218,6 +220,10 @@ class _Run:
         starts = self._stack([prepared.start for prepared in self._prepared])
         state = programs.init_state(starts, self._hyperparams, **self._static)
         return self._placement.put_images(state)
+
+    def resume_state(self, state: State) -> State:
+        """Return the state of an earlier run."""
+        return self._placement.put_images(jax.tree.map(jnp.asarray, state))
 
     def enlarge_state(self, state: State, level: int) -> State:
         """Return the state at the start of a level, from the end of the level before."""
@@ -258,11 +264,17 @@ class _Run:
             state, info = run_steps(state, count, length=_MAX_CHUNK)
             state = self._placement.put_images(state)
             steps_done += count
+            info = self.make_readable(info)
             # As NumPy: on the device, every length of a slice would compile one more program.
             yield state, jax.tree.map(lambda rows, n=count: np.asarray(rows)[..., :n], info)
             # By now the caller has waited for the chunk.
-            pace = _CHUNK_SECONDS / (time.perf_counter() - began)
+            (seconds,) = self.agree(time.perf_counter() - began)
+            pace = _CHUNK_SECONDS / seconds
             chunk = max(1, min(_MAX_CHUNK, round(count * pace)))
+
+    def render(self, state: State, shape: tuple[int, int] | None = None) -> Array:
+        """Return the current image, at its own size or at `shape`."""
+        return self.make_readable(self._render(state, shape=shape))
 
     def progress(self, state: State, info: Info, trace: Info, level: int) -> Progress:
         """Return what a callback receives after a chunk."""

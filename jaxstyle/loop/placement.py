@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 from jaxtyping import PyTree
@@ -17,6 +18,9 @@ class Placement(NamedTuple):
 
     With rows over devices, the compiler exchanges the rows that a convolution sees beyond those of
     its device, and adds up the statistics. All other arrays are on every device.
+
+    The devices may belong to several processes, which must then make the same calls in the same
+    order, with equal arguments.
 
     Attributes:
       sharding: sharding of images `[h, w, 3]`, or `[n, h, w, 3]` with `batched`, over the images,
@@ -35,6 +39,11 @@ class Placement(NamedTuple):
         return split_count(self.sharding, int(self.batched))
 
     @property
+    def spans_processes(self) -> bool:
+        """Whether some of the devices belong to other processes."""
+        return self.sharding is not None and not self.sharding.is_fully_addressable
+
+    @property
     def of_one(self) -> "Placement":
         """The placement of a single image of a batch: on all devices, or split by its rows."""
         if not isinstance(self.sharding, NamedSharding):
@@ -45,6 +54,19 @@ class Placement(NamedTuple):
     def replicate(self, tree: PyTree) -> PyTree:
         """Place arrays, such as the weights, on every device."""
         return jax.tree.map(lambda leaf: _place(leaf, self._with_spec()), tree)
+
+    def make_readable(self, tree: PyTree) -> PyTree:
+        """Return arrays of the devices that this process can read."""
+        return self.replicate(tree) if self.spans_processes else tree
+
+    def agree(self, *values: float) -> Sequence[float]:
+        """Return the largest of each value over the processes."""
+        if not isinstance(self.sharding, NamedSharding) or not self.spans_processes:
+            return values
+        mesh, own = self.sharding.mesh, np.asarray([values], np.float32)
+        by_device = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+        of_all = jax.make_array_from_callback((mesh.size, len(values)), by_device, lambda _: own)
+        return np.asarray(self.replicate(of_all)).max(axis=0).tolist()
 
     def put(self, tree: PyTree) -> PyTree:
         """Place arrays that are no images by their leading axis of images, if there is one."""
@@ -96,18 +118,28 @@ def _place(leaf: Any, sharding: Sharding | None) -> Any:
         return leaf
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-    return jax.device_put(leaf, sharding)
+    if sharding.is_fully_addressable:
+        return jax.device_put(leaf, sharding)
+    # Over several processes, `device_put` places no keys and no arrays of one process that are
+    # committed to a device. A program places keys by itself.
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return leaf
+    if not getattr(leaf, "is_fully_addressable", True):
+        return jax.device_put(leaf, sharding)
+    data = np.asarray(leaf, jax.dtypes.canonicalize_dtype(leaf.dtype))
+    return jax.make_array_from_callback(data.shape, sharding, lambda index: data[index])
 
 
 def rows_sharding(count: int) -> NamedSharding | None:
-    """Return a sharding of the rows of one image over local devices; `None` for one device.
+    """Return a sharding of the rows of one image over devices; `None` for one device.
 
     Args:
-      count: number of devices.
+      count: number of devices: local ones, or those of all processes.
     """
     if count == 1:
         return None
-    mesh = Mesh(np.array(jax.local_devices()[:count]), ("rows",))
+    devices = jax.local_devices() if count <= jax.local_device_count() else jax.devices()
+    mesh = Mesh(np.array(devices[:count]), ("rows",))
     return NamedSharding(mesh, PartitionSpec("rows"))
 
 

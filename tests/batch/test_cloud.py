@@ -244,6 +244,7 @@ def test_bad_urls_are_one_line(pictures, capsys, out, code, message):
     assert message in capsys.readouterr().err.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_store_that_does_not_answer_is_one_line(pictures, capsys, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     type(pictures.fs).clear_instance_cache()

@@ -2,11 +2,13 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
-from conftest import IMAGES
+from conftest import IMAGES, assert_same_picture
 from exchanges import exchanged_sizes
 
 from jaxstyle import StyleConfig
@@ -79,6 +81,56 @@ for one, many in pairs:
 @pytest.mark.slow
 def test_rows_over_devices_give_the_result_of_one_device():
     run_on(4, EQUAL)
+
+
+PROCESSES = """
+import sys
+import jax, numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+from jaxstyle import StyleConfig, load_weights, stylize, stylize_batch
+address, index, output = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+if address:
+    jax.distributed.initialize(address, 2, index, initialization_timeout=60)
+params = load_weights()
+random = np.random.default_rng(0)
+contents = random.random((2, 64, 48, 3)).astype(np.float32)
+style = random.random((32, 32, 3)).astype(np.float32)
+config = StyleConfig(size=64, min_size=32, steps=(3, 2), content_layers=("relu2_1",), color="luminance",
+                     style_layers=("relu1_1",), learning_rate=0.002, style_loss="gram")
+
+def over(name, kind):
+    if not address:
+        return None
+    return NamedSharding(jax.make_mesh((2,), (name,), (kind,)), P(name))
+
+# The second process stops both.
+stop = lambda progress: index == 1 and progress.step >= 4
+single = stylize(params, contents[0], style, config, callback=stop, sharding=over("rows", AxisType.Auto))
+batch = stylize_batch(params, contents, style, config, sharding=over("batch", AxisType.Explicit))
+np.savez(output, *map(np.asarray, (single.image, single.trace.loss, batch.image, batch.trace.loss)))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_results_of_one_to_both(tmp_path):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+    env = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+    runs = [("", "1", "one.npz"), (address, "0", "first.npz"), (address, "1", "second.npz")]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", PROCESSES, *run], env=env, cwd=tmp_path)
+        for run in runs
+    ]
+    try:
+        assert [process.wait(timeout=300) for process in processes] == [0, 0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+    one, first, second = (np.load(tmp_path / name) for *_, name in runs)
+    for name in one.files:
+        np.testing.assert_array_equal(first[name], second[name])
+        assert_same_picture(first[name], one[name])
 
 
 COMMAND = """
