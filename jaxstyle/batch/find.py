@@ -82,8 +82,7 @@ def find_skipped(source: str) -> list[FilePath]:
     """
     path = to_path(source)
     if is_remote(path):
-        # A path is no folder if it has a suffix.
-        files = [] if path.suffix else match_remote(path)
+        files = [] if _has_image_suffix(path.name) else match_remote(path)
     elif path.is_dir():
         names = os.listdir(path)  # noqa: PTH208 - a million paths are slow
         files = [path / name for name in names if not _has_image_suffix(name)]
@@ -124,7 +123,7 @@ def search_root(source: str) -> FilePath:
     if is_remote(path):
         while glob.has_magic(str(path)):
             path = path.parent
-        return path.parent if path.suffix else path
+        return path.parent if _has_image_suffix(path.name) else path
     if os.path.lexists(path):
         return path if path.is_dir() else path.parent
     wild = (i for i, part in enumerate(path.parts) if glob.has_magic(part))

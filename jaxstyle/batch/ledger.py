@@ -62,9 +62,8 @@ class Shard:
     def of_process(cls, environ: Mapping[str, str] = os.environ) -> "Shard":
         """Return the shard of this process, if a launcher says that it is one of several.
 
-        SLURM sets `SLURM_PROCID` and `SLURM_NTASKS` for the tasks of `srun`, and
-        `SLURM_ARRAY_TASK_ID` and so on for the tasks of a job array. A process that runs alone
-        does all jobs.
+        SLURM sets `SLURM_PROCID` and `SLURM_NTASKS` for the tasks of `srun`. A job array may as
+        well give each of its tasks a folder, so its variables choose no part.
 
         Args:
           environ: environment variables.
@@ -74,21 +73,13 @@ class Shard:
           >>> Shard.of_process({"SLURM_PROCID": "1", "SLURM_NTASKS": "4", "SLURM_STEP_ID": "0"})
           Shard(index=2, count=4)
         """
-
-        def read(name: str) -> int:
-            text = environ.get(name, "")
-            return int(text) if text.isdecimal() else -1
-
         # Inside a batch script, but outside of srun, there is one process for all tasks.
-        is_step = environ.get("SLURM_STEP_ID", "").isdecimal()
-        steps, step = (read("SLURM_NTASKS"), read("SLURM_PROCID")) if is_step else (1, 0)
-        tasks, task, step_size = 1, 0, read("SLURM_ARRAY_TASK_STEP")
-        if read("SLURM_ARRAY_TASK_COUNT") > 1 and step_size > 0:
-            tasks = read("SLURM_ARRAY_TASK_COUNT")
-            task = (read("SLURM_ARRAY_TASK_ID") - read("SLURM_ARRAY_TASK_MIN")) // step_size
-        if not (0 <= step < steps and 0 <= task < tasks):
+        names = ("SLURM_STEP_ID", "SLURM_NTASKS", "SLURM_PROCID")
+        texts = [environ.get(name, "") for name in names]
+        if not all(text.isdecimal() for text in texts):
             return cls()
-        return cls(task * steps + step + 1, tasks * steps)
+        _, count, index = map(int, texts)
+        return cls(index + 1, count) if index < count else cls()
 
     def of(self, items: list[Any]) -> list[Any]:
         """Return the part of a list; it is contiguous, because neighbors often share a shape."""
@@ -168,12 +159,13 @@ class Ledger:
         of the workers.
 
         Raises:
-          WriteError: a file cannot be written.
+          WriteError: a file cannot be read or written.
         """
         names = [match[0] for match in self._list() if match["worker"]]
-        known = {_digest(line) for line in self._files.read(self._own_files())} if names else set()
+        own = self._own_files() if names else []
+        known = {_digest(line) for line in self._files.read(own, strict=True)}
         for name in names:
-            lines = (line for line in self._files.read([name]) if line.endswith(b"\n"))
+            lines = (n for n in self._files.read([name], strict=True) if n.endswith(b"\n"))
             self._files.append(line for line in lines if _digest(line) not in known)
             self._files.remove(name)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from jaxstyle.batch.ledger import Shard
-from jaxstyle.batch.remote_lock import RemoteLock
+from jaxstyle.batch.remote_lock import RemoteLock, wait_until_free
 from jaxstyle.errors import WriteError
 from jaxstyle.io.remote import FilePath, is_remote, list_remote, remove_remote
 
@@ -98,11 +98,14 @@ def _lock_remote(folder: FilePath, shard: Shard) -> RemoteLock:
     lock = RemoteLock(folder / _SHARD_LOCK.format(shard.index, shard.count))
     lock.acquire()
     try:
-        for name, path in list_remote(folder).items():
-            is_lock = fnmatch.fnmatch(name, _SHARD_LOCK.format("*", "*"))
-            if is_lock and not name.endswith(f"-of-{shard.count}.lock"):
-                RemoteLock(path).wait_until_free()
-                remove_remote(path)
+        others = [
+            path
+            for name, path in list_remote(folder).items()
+            if fnmatch.fnmatch(name, _SHARD_LOCK.format("*", "*"))
+            and not name.endswith(f"-of-{shard.count}.lock")
+        ]
+        for path in wait_until_free(others):
+            remove_remote(path)
     except BaseException:
         lock.release()
         raise

@@ -3,9 +3,12 @@
 import secrets
 import socket
 import threading
+import time
+from collections.abc import Sequence
 from typing import Any
 
 from jaxstyle.io.remote import create_remote, read_remote, remove_remote, write_remote
+from jaxstyle.reporting import logger
 
 # A holder writes the lock anew at this interval; one that has not changed for longer is free.
 _BEAT_SECONDS, _PATIENCE_SECONDS = 10.0, 60.0
@@ -33,55 +36,70 @@ class RemoteLock:
           TimeoutError: another process holds it.
           OSError: the store cannot be written.
         """
-        if not create_remote(self._path, self._content()):
-            self.wait_until_free()
+        while not create_remote(self._path, self._content()):
+            if not wait_until_free([self._path]):
+                # It was released meanwhile.
+                continue
             write_remote(self._path, self._content())
             # Another process may have waited for the same moment; the last one has it.
             self._stopped.wait(_BEAT_SECONDS / 2)
-            if self._read() != self._content():
+            if not self._is_own():
                 raise TimeoutError
+            break
         self._thread = threading.Thread(target=self._beat, name="lock", daemon=True)
         self._thread.start()
 
-    def wait_until_free(self) -> None:
-        """Wait until the lock is not held, and has not been for a minute if it was not released.
-
-        Raises:
-          TimeoutError: another process holds it.
-          OSError: the store cannot be read.
-        """
-        first, waited = self._read(), 0.0
-        while first is not None and waited < _PATIENCE_SECONDS:
-            self._stopped.wait(_BEAT_SECONDS / 2)
-            waited += _BEAT_SECONDS / 2
-            if (now := self._read()) != first:
-                if now is not None:
-                    raise TimeoutError
-                return
-
     def release(self) -> None:
-        """Give the lock back.
-
-        Raises:
-          OSError: the store cannot be written.
-        """
+        """Give the lock back. If the store does not answer, it is free after a minute."""
         self._stopped.set()
         self._thread.join()
-        if self._read() == self._content():
-            remove_remote(self._path)
+        try:
+            if self._is_own():
+                remove_remote(self._path)
+        except OSError as error:
+            logger.warning("the lock %s is left there: %s", self._path, error.strerror or error)
 
     def _content(self) -> bytes:
         return f"{self._owner} {self._beats}".encode()
 
-    def _read(self) -> bytes | None:
-        found = read_remote(self._path.parent, [self._path.name])
-        return found[0] if found else None
+    def _is_own(self) -> bool:
+        return (_read(self._path) or b"").startswith(self._owner.encode())
 
     def _beat(self) -> None:
         while not self._stopped.wait(_BEAT_SECONDS):
             try:
+                if not self._is_own():
+                    # After a long pause, another process has it.
+                    logger.warning("another process has taken the lock %s", self._path)
+                    return
                 self._beats += 1
                 write_remote(self._path, self._content())
             except OSError:
                 # The store may answer at the next beat.
-                self._beats -= 1
+                continue
+
+
+def wait_until_free(paths: Sequence[Any]) -> list[Any]:
+    """Wait until no process holds the locks at some paths.
+
+    Returns:
+      The locks that are still there, and have not changed for a minute.
+
+    Raises:
+      TimeoutError: a process holds one of them.
+      OSError: the store cannot be read.
+    """
+    contents: dict[Any, bytes | None] = {path: _read(path) for path in paths}
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while any(contents.values()) and time.monotonic() < end:
+        time.sleep(_BEAT_SECONDS / 2)
+        for path, content in list(contents.items()):
+            contents[path] = _read(path)
+            if contents[path] not in (None, content):
+                raise TimeoutError
+    return [path for path, content in contents.items() if content is not None]
+
+
+def _read(path: Any) -> bytes | None:
+    found = read_remote(path.parent, [path.name])
+    return found[0] if found else None

@@ -1,6 +1,7 @@
 """`jaxstyle batch`, once its jobs are known: plan or run, then report."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,8 @@ from jaxstyle.batch.report import write_report
 from jaxstyle.batch.run import Batch, describe_plan, report_plan
 from jaxstyle.cli.context import Options, RunContext
 from jaxstyle.errors import ExitCode, WriteError
-from jaxstyle.io.remote import FilePath
+from jaxstyle.io.formats import MAX_PIXELS
+from jaxstyle.io.remote import FilePath, is_remote
 from jaxstyle.options import Engine, Platform
 from jaxstyle.reporting import Reporter
 
@@ -41,6 +43,7 @@ class BatchOptions(Options):
       address: address of the cluster, or `None` for a new one.
       workers: number of workers of the cluster, or `None` to choose by its devices.
       platform: where the workers compute, or `None` for JAX's choice.
+      max_pixels: largest image that is read.
     """
 
     output: FilePath
@@ -53,6 +56,7 @@ class BatchOptions(Options):
     address: str | None = None
     workers: int | None = None
     platform: Platform | None = None
+    max_pixels: int = MAX_PIXELS
 
 
 def run_batch(
@@ -79,7 +83,7 @@ def run_batch(
         raise ValueError("`--address` and `--workers` need `--engine ray`.")
     if options.engine == "ray" and shard.count > 1:
         raise ValueError("`--engine ray` divides the jobs by itself; leave `--shard` out.")
-    if folder.exists() and not folder.is_dir():
+    if not is_remote(folder) and folder.exists() and not folder.is_dir():
         raise WriteError(f"cannot write to {folder}: it is a file; name a folder.")
     with options.reporter() as reporter:
         if options.shard is None and shard.count > 1:
@@ -133,8 +137,9 @@ def _engine(
         decoder=decoder,
         version=__version__,
         platform=options.platform,
-        cache=jax.config.values["jax_compilation_cache_dir"],
+        cache=os.environ.get("JAX_COMPILATION_CACHE_DIR"),
         batch_size=options.batch_size,
+        max_pixels=options.max_pixels,
     )
     with session.connect(options.address):
         yield partial(engine.ClusterBatch, workers=options.workers, options=actor_options)

@@ -36,7 +36,7 @@ from jaxstyle.io.inputs import STDIN, copy_stdin, read_mask, read_start, read_st
 from jaxstyle.io.keras import from_keras
 from jaxstyle.io.pillow import pixel_limit, quiet
 from jaxstyle.io.provenance import metadata
-from jaxstyle.io.remote import to_path
+from jaxstyle.io.remote import FilePath, to_path
 from jaxstyle.loop.placement import rows_sharding
 from jaxstyle.options import Init
 from jaxstyle.presets import PRESETS
@@ -236,7 +236,7 @@ def batch(args: argparse.Namespace) -> int:
     args.output = to_path(args.output)
     options, defaults = BatchOptions.of(args), Defaults(args.preset, flags_of(args), start)
     defaults.config()
-    skipped = []
+    skipped: set[FilePath] = set()
     check_name(options.output, name_limit(options.output))
     source = to_path(args.contents)
     if source.suffix.lower() in (".csv", ".toml"):
@@ -252,7 +252,7 @@ def batch(args: argparse.Namespace) -> int:
         contents, styles = (
             find_images(source, keep=keep) for source in (args.contents, args.styles)
         )
-        skipped = sorted({*find_skipped(args.contents), *find_skipped(args.styles)})
+        skipped = {*find_skipped(args.contents), *find_skipped(args.styles)}
         jobs = pair_jobs(
             contents,
             styles,
@@ -262,7 +262,7 @@ def batch(args: argparse.Namespace) -> int:
             root=search_root(args.contents),
         )
     check_jobs(jobs, options.output)
-    return run_batch(options, jobs, skipped)
+    return run_batch(options, jobs, sorted(skipped, key=str))
 
 
 def weights_info(args: argparse.Namespace) -> int:

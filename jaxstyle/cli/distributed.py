@@ -53,6 +53,8 @@ def join(text: str) -> None:
         try:
             jax.distributed.initialize(**address, initialization_timeout=2 * _JOIN_SECONDS)
         except ValueError as error:
+            if text != "auto":
+                raise
             raise ValueError(
                 "`--distributed auto` finds no launcher that JAX knows, such as SLURM or a TPU "
                 "slice; give HOST:PORT,I/N."

@@ -18,6 +18,7 @@ from jaxstyle.cluster.tasks import Task
 from jaxstyle.config import TileSize
 from jaxstyle.errors import JaxstyleError, WeightsError
 from jaxstyle.host import enable_compilation_cache, use_platform
+from jaxstyle.io.pillow import pixel_limit, quiet
 from jaxstyle.io.provenance import FileId, file_id
 from jaxstyle.io.remote import FilePath
 from jaxstyle.io.weights import load_weights, weights_path
@@ -39,8 +40,9 @@ class ActorOptions:
       decoder: whether jobs need AdaIN's decoder.
       version: version of the driver's package.
       platform: where to compute, or `None` for JAX's choice.
-      cache: folder of the compilation cache, or `None` for the default.
+      cache: folder of the compilation cache that the user chose, or `None` for each host's own.
       batch_size: images at once, or `None` to choose by memory.
+      max_pixels: largest image that is read.
     """
 
     folder: FilePath
@@ -51,6 +53,7 @@ class ActorOptions:
     platform: Platform | None
     cache: str | None
     batch_size: int | None
+    max_pixels: int
 
 
 class Actor:
@@ -86,6 +89,8 @@ class Actor:
         if options.cache is not None:
             jax.config.update("jax_compilation_cache_dir", options.cache)
         enable_compilation_cache()
+        pixel_limit(options.max_pixels).__enter__()
+        quiet().__enter__()
         self._lock = lock_worker(options.folder, self._number, _LOCK_SECONDS)
         self._params = load_weights(options.weights, decoder=options.decoder)
         weights_id = file_id(weights_path(options.weights))

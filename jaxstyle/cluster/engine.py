@@ -20,6 +20,7 @@ from jaxstyle.cluster.session import cluster_resources, remote_class
 from jaxstyle.cluster.tasks import MAX_DEATHS, Task, TaskQueue
 from jaxstyle.errors import ExitCode, JaxstyleError
 from jaxstyle.host import on_signals
+from jaxstyle.io.atomic import remove_partials
 from jaxstyle.reporting import logger
 
 # Jobs of a task: a few on a CPU, as many as a batch may have on an accelerator.
@@ -54,13 +55,14 @@ class ClusterBatch(Batch):
         super().__init__(*args, **kwargs)
         self._workers, self._options = workers, options
         self._members: list[_Member] = []
-        self._work = 0.0
+        self._work, self._failed_starts = 0.0, 0
         self._stop: ExitCode | None = None
         self._error: Exception | None = None
 
     def _settle(self) -> None:
         # Workers of a driver that was killed end soon after it, but may still write a record.
         wait_for_workers(self._folder, _STOP_SECONDS)
+        remove_partials(self._folder, (job.output for job in self.jobs))
         self._ledger.merge()
 
     def _size_batches(self, groups: Sequence[Group]) -> list[Group]:
@@ -95,9 +97,9 @@ class ClusterBatch(Batch):
                     self._count = max(self._count, cluster_resources(None)[1])
                 self._start_members(remote, len(queue))
                 self._wait(queue)
-                if not any(m.place for m in self._members) and (
-                    time.monotonic() - began > _START_SECONDS
-                ):
+                if any(m.place for m in self._members):
+                    began = time.monotonic()
+                elif time.monotonic() - began > _START_SECONDS:
                     seconds = f"{_START_SECONDS:.0f} s"
                     reason = f"no worker has started in {seconds}; has the cluster a free device?"
                     self._fail_run(JaxstyleError(reason))
@@ -117,45 +119,63 @@ class ClusterBatch(Batch):
                 self._members.append(_Member(number, actor, actor.start.remote()))
 
     def _wait(self, queue: TaskQueue) -> None:
-        """Wait for answers, and give each worker that is ready its next task."""
+        """Wait for answers, and give each worker without a task its next one."""
+        import ray
+
+        calls = {member.call: member for member in self._members if member.call is not None}
+        if calls:
+            ready, _ = ray.wait(list(calls), num_returns=1, timeout=_POLL_SECONDS)
+            for call in ready:
+                self._take_answer(calls[call], queue)
+        else:
+            time.sleep(_POLL_SECONDS)
+        # Also to workers that found no task before: those of a dead worker are done again.
+        for member in self._members:
+            others = [m.group for m in self._members if m is not member and m.group is not None]
+            if member.call is None and (task := queue.take(member.group, others)):
+                member.task, member.group = task, task.number
+                member.call = member.actor.run.remote(task)
+
+    def _take_answer(self, member: _Member, queue: TaskQueue) -> None:
         import ray
         from ray import exceptions
 
-        calls = {member.call: member for member in self._members if member.call is not None}
-        ready, _ = ray.wait(list(calls), num_returns=1, timeout=_POLL_SECONDS)
-        for call in ready:
-            member = calls[call]
-            try:
-                answer = ray.get(call)
-            except exceptions.RayActorError as error:
-                self._lose(member, queue, error)
-                continue
-            except exceptions.RayTaskError as error:
-                self._fail_run(_cause(error))
-                return
+        try:
+            answer: Any = ray.get(member.call)
+        except exceptions.RayTaskError as error:
+            self._fail_run(_cause(error))
+        except (exceptions.ActorUnschedulableError, exceptions.RuntimeEnvSetupError) as error:
+            self._fail_run(JaxstyleError(f"no worker can be started: {_last_line(error)}"))
+        except exceptions.RayError as error:
+            self._lose(member, queue, error)
+        else:
             if member.task is None:
-                member.place = "{}, process {}".format(*answer)
+                member.place, self._failed_starts = "{}, process {}".format(*answer), 0
                 logger.info("worker %d: %s", member.number, member.place)
             else:
                 self._keep(answer)
             member.task = member.call = None
-            others = [m.group for m in self._members if m is not member and m.group is not None]
-            if task := queue.take(member.group, others):
-                member.task, member.group = task, task.number
-                member.call = member.actor.run.remote(task)
 
     def _lose(self, member: _Member, queue: TaskQueue, error: Exception) -> None:
         """Take note that a worker died: keep what it has recorded, and put back the rest."""
+        import ray
+
+        # It may only be out of reach.
+        ray.kill(member.actor)
         self._members.remove(member)
         if not member.place:
+            self._failed_starts += 1
             if "import" in str(error) or "ModuleNotFound" in str(error):
                 reason = "a machine of the cluster cannot import jaxstyle; install it on all."
                 self._fail_run(JaxstyleError(f"{reason} {_last_line(error)}"))
+            elif self._failed_starts >= MAX_DEATHS:
+                reason = f"{MAX_DEATHS} workers died while they started: {_last_line(error)}"
+                self._fail_run(JaxstyleError(reason))
             return
         self._reporter.note(f"worker {member.number} ({member.place}) died; it is replaced")
         if member.task is None:
             return
-        # The file began empty in this run.
+        # The file was empty when this run began.
         ledger = Ledger(self._folder, Shard(), worker=member.number)
         recorded = {record["output"]: record for record in ledger.read_own()}
         outputs = {index: job.output for index, job in member.task.jobs.items()}
@@ -185,7 +205,8 @@ class ClusterBatch(Batch):
             ready, _ = ray.wait(list(calls), num_returns=len(calls), timeout=_STOP_SECONDS)
             for call in ready:
                 with contextlib.suppress(exceptions.RayError):
-                    self._keep(ray.get(call))
+                    records: Any = ray.get(call)
+                    self._keep(records)
         for member in self._members:
             ray.kill(member.actor)
         self._members.clear()

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import math
 import os
+import signal
 import socket
 import warnings
 from collections.abc import Iterator
@@ -36,12 +37,16 @@ def connect(address: str | None) -> Iterator[None]:
     warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
     try:
         _check_reachable(address)
+        handler = signal.getsignal(signal.SIGTERM)
         options: dict[str, Any] = {"include_dashboard": False} if address is None else {}
         ray.init(address or _LOCAL, log_to_driver=False, logging_level=logging.ERROR, **options)
+        # Ray has set its own.
+        signal.signal(signal.SIGTERM, handler)
     except (OSError, ValueError, RuntimeError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        where = "on this machine" if address is None else f"at {address!r}"
         raise JaxstyleError(
-            f"no Ray cluster answers at {address!r}; is it running, and the address right? ({line})"
+            f"no Ray cluster answers {where}; is it running, and the address right? ({line})"
         ) from error
     try:
         yield

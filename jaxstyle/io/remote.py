@@ -36,11 +36,14 @@ else:
         return UPath is not None and isinstance(path, UPath) and not isinstance(path, Path)
 
 
-# Of a file of which only the header is read.
+# How much is read at once to see the header of a file.
 _BLOCK_BYTES = 2**18
 # What stores call the version of a file: S3, Google Cloud Storage, others.
 _VERSIONS = ("ETag", "etag", "md5Hash", "mtime", "created")
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://.*", re.DOTALL)
+# fsspec knows others, such as files of this machine, which have checks of their own.
+_PROTOCOLS = ("s3", "s3a", "gs", "gcs")
+_MAX_DOWNLOAD_BYTES = 2**30
 _downloads: ContextVar[dict[str, bytes] | None] = ContextVar("downloads", default=None)
 
 
@@ -61,17 +64,17 @@ def to_path(path: str | os.PathLike[str] | FilePath) -> FilePath:
     match = _URL.fullmatch(str(path))
     if match is None:
         return Path(path)
+    if match[1].lower() not in _PROTOCOLS:
+        known = "known are s3://BUCKET/... and gs://BUCKET/..."
+        raise ValueError(f"{path} is not a URL that can be used; {known}.")
     hint = "pip install 'jaxstyle[cloud]'"
     if UPath is None:
         raise JaxstyleError(f"{path} is a URL; to use it, {hint}.")
     try:
         remote = UPath(str(path))
         _ = remote.fs
-    except ImportError as error:
+    except (ImportError, ValueError) as error:
         raise JaxstyleError(f"{path} cannot be used: {error}; {hint}.") from error
-    except ValueError:
-        known = "known are s3://BUCKET/... and gs://BUCKET/..."
-        raise ValueError(f"{path} is not a URL that can be used; {known}.") from None
     return remote
 
 
@@ -87,6 +90,8 @@ def storage_errors(path: FilePath) -> Iterator[None]:
     except FileNotFoundError as error:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
     except Exception as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise OSError(errno.EIO, reason, str(path)) from error
 
@@ -113,6 +118,8 @@ def open_remote(path: Any) -> io.BufferedReader:
             file = path.fs.open(path.path, "rb", block_size=_BLOCK_BYTES)
             return io.BufferedReader(_Reader(path, file), _BLOCK_BYTES)
         if str(path) not in kept:
+            if path.fs.info(path.path)["size"] > _MAX_DOWNLOAD_BYTES:
+                raise OSError(errno.EFBIG, f"it has more than {_MAX_DOWNLOAD_BYTES >> 30} GiB")
             kept[str(path)] = path.fs.cat_file(path.path)
     return io.BufferedReader(_Reader(path, io.BytesIO(kept[str(path)])))
 

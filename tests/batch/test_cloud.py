@@ -15,7 +15,7 @@ from jaxstyle.batch.locks import lock_output
 from jaxstyle.batch.names import subfolder
 from jaxstyle.cli import main
 from jaxstyle.errors import ImageReadError, WriteError
-from jaxstyle.io import images
+from jaxstyle.io import images, remote
 from jaxstyle.io.atomic import file_sha256, file_stamp, write_bytes
 from jaxstyle.io.remote import downloads, to_path
 
@@ -130,6 +130,29 @@ def test_folders_globs_and_files_of_a_store_are_found(pictures):
     for source in (f"{pictures}/missing", "s3://no-such-bucket/photos"):
         with pytest.raises(ImageReadError, match="does not exist"):
             find_images(source)
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///tmp/a.png", "github://a:b@/x", "http://host/a.png", "x://a"]
+)
+def test_only_object_stores_are_used(url):
+    with pytest.raises(ValueError, match="is not a URL that can be used"):
+        to_path(url)
+
+
+def test_local_and_remote_folders_can_be_mixed(pictures, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("x")
+    write_bytes(tmp_path / "a.png", (pictures / "photos" / "a.png").read_bytes())
+    write_bytes(pictures / "styles" / "more.txt", b"x")
+    arguments = [str(tmp_path), f"{pictures}/styles", "-o", str(tmp_path / "out")]
+    assert main(["batch", *arguments, *OPTIONS, "--dry-run"]) == 0
+    assert "2 files skipped" in capsys.readouterr().err
+
+
+def test_large_files_are_not_downloaded(pictures, monkeypatch):
+    monkeypatch.setattr(remote, "_MAX_DOWNLOAD_BYTES", 10)
+    with downloads(), pytest.raises(ImageReadError, match="it has more than"):
+        images.read_shape(pictures / "photos" / "a.png")
 
 
 def test_a_file_changes_its_stamp(pictures):

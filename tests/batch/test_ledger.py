@@ -1,6 +1,7 @@
 """What a job's hash depends on, and that its record is on the disk."""
 
 import dataclasses
+import errno
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from jaxstyle import StyleConfig
 from jaxstyle.batch.done import job_hash
 from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.ledger import Ledger, Shard
+from jaxstyle.errors import WriteError
 
 JOB = Job(Path("a.png"), (Path("s.png"),), "a_s.png", StyleConfig(size=64))
 INPUTS = {
@@ -69,12 +71,7 @@ def test_records_of_outputs_that_no_file_can_have_are_ignored(tmp_path, output):
 
 
 STEP = {"SLURM_STEP_ID": "0", "SLURM_NTASKS": "4", "SLURM_PROCID": "2"}
-ARRAY = {
-    "SLURM_ARRAY_TASK_COUNT": "3",
-    "SLURM_ARRAY_TASK_MIN": "10",
-    "SLURM_ARRAY_TASK_STEP": "2",
-    "SLURM_ARRAY_TASK_ID": "14",
-}
+ARRAY = {"SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_ID": "1"}
 
 
 @pytest.mark.parametrize(
@@ -82,17 +79,34 @@ ARRAY = {
     [
         ({}, Shard()),
         (STEP, Shard(3, 4)),
-        (ARRAY, Shard(3, 3)),
-        (STEP | ARRAY, Shard(11, 12)),
+        (ARRAY, Shard()),
+        (STEP | ARRAY, Shard(3, 4)),
         # In a batch script, outside of srun.
         ({**STEP, "SLURM_STEP_ID": "batch"}, Shard()),
         ({**STEP, "SLURM_PROCID": "4"}, Shard()),
         ({**STEP, "SLURM_NTASKS": "many"}, Shard()),
-        ({**ARRAY, "SLURM_ARRAY_TASK_ID": "5"}, Shard()),
     ],
 )
 def test_shard_follows_the_launcher(environ, shard):
     assert Shard.of_process(environ) == shard
+
+
+def test_records_that_cannot_be_read_are_not_removed(tmp_path, monkeypatch):
+    ledger, worker = Ledger(tmp_path, Shard()), Ledger(tmp_path, Shard(), worker=0)
+    worker.append({"output": "a.png"})
+    path_open = Path.open
+
+    def fail(path, mode="r", **kwargs):
+        if "worker" in path.name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return path_open(path, mode, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", fail)
+        with pytest.raises(WriteError, match=r"cannot read .*worker-0"):
+            ledger.merge()
+    ledger.merge()
+    assert [record["output"] for record in ledger.read_own()] == ["a.png"]
 
 
 def test_records_of_workers_are_merged_once(tmp_path):
