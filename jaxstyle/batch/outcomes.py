@@ -1,4 +1,4 @@
-"""What became of the jobs of a batch, in little memory: a batch may have a million jobs."""
+"""Counts of the done and failed jobs of a batch, in little memory: it may have a million."""
 
 import math
 

@@ -71,7 +71,7 @@ def scan_jobs(
             reason = f"{error.filename or job.content} cannot be read: {error.strerror or error}."
             pending.failed[index] = ImageReadError(reason)
         except JaxstyleError as error:
-            pending.failed[index] = error
+            pending.failed[index] = error.with_traceback(None)
         except ValueError as error:
             pending.failed[index] = ImageReadError(f"{job.content}: {error}")
     pending.groups = make_groups(open_jobs, exact=exact)

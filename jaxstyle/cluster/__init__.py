@@ -1,1 +1,1 @@
-"""A batch on the machines of a Ray cluster. Paths travel, and no images: all machines see them."""
+"""A batch on the machines of a Ray cluster. Only paths are sent; all machines see the files."""

@@ -18,14 +18,16 @@ from jaxstyle.batch.work import report_record
 from jaxstyle.cluster.actor import Actor, ActorOptions
 from jaxstyle.cluster.session import cluster_resources, remote_class
 from jaxstyle.cluster.tasks import MAX_DEATHS, Task, TaskQueue
-from jaxstyle.errors import ExitCode, JaxstyleError
+from jaxstyle.errors import ExitCode, JaxstyleError, printable
 from jaxstyle.host import on_signals
 from jaxstyle.io.atomic import remove_partials
 from jaxstyle.reporting import logger
 
 # Jobs of a task: a few on a CPU, as many as a batch may have on an accelerator.
 _CPU_JOBS, _ACCELERATOR_JOBS = 4, 64
+_MAX_FAILED_STARTS = 10
 _POLL_SECONDS = 0.5
+_REASON_LENGTH = 200
 _STOP_SECONDS = 60.0
 _START_SECONDS = 300.0
 
@@ -168,8 +170,9 @@ class ClusterBatch(Batch):
             if "import" in str(error) or "ModuleNotFound" in str(error):
                 reason = "a machine of the cluster cannot import jaxstyle; install it on all."
                 self._fail_run(JaxstyleError(f"{reason} {_last_line(error)}"))
-            elif self._failed_starts >= MAX_DEATHS:
-                reason = f"{MAX_DEATHS} workers died while they started: {_last_line(error)}"
+            elif self._failed_starts >= _MAX_FAILED_STARTS:
+                reason = f"{_MAX_FAILED_STARTS} workers died while they started"
+                reason = f"{reason}, one after the other: {_last_line(error)}"
                 self._fail_run(JaxstyleError(reason))
             return
         self._reporter.note(f"worker {member.number} ({member.place}) died; it is replaced")
@@ -224,4 +227,4 @@ def _cause(error: Any) -> Exception:
 
 
 def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1]
+    return printable(str(error).strip().splitlines()[-1], _REASON_LENGTH)

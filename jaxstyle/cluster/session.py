@@ -27,7 +27,7 @@ def connect(address: str | None) -> Iterator[None]:
     Raises:
       JaxstyleError: Ray is not installed, or there is no cluster at the address.
     """
-    # Ray prints a page on stdout for each worker that dies.
+    # Otherwise Ray prints on stdout what a worker that died has logged.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     try:
         import ray

@@ -99,7 +99,9 @@ class TaskQueue:
 
     def _task(self, number: int, indices: tuple[int, ...]) -> Task:
         group = replace(self._groups[number], jobs=indices)
-        return Task(number, group, {index: _absolute(self._jobs[index]) for index in indices})
+        return Task(
+            number, group, {index: _with_absolute_paths(self._jobs[index]) for index in indices}
+        )
 
 
 def absolute(path: FilePath) -> FilePath:
@@ -107,7 +109,7 @@ def absolute(path: FilePath) -> FilePath:
     return path if is_remote(path) else Path(os.path.abspath(path))  # noqa: PTH100
 
 
-def _absolute(job: Job) -> Job:
+def _with_absolute_paths(job: Job) -> Job:
     """Return a job whose paths do not depend on the working folder."""
     return replace(
         job,

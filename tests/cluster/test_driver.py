@@ -181,7 +181,10 @@ def start_fails(error):
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (RayActorError("killed"), "5 workers died while they started: killed"),
+        (
+            RayActorError("killed"),
+            "10 workers died while they started, one after the other: killed",
+        ),
         (RayActorError("ModuleNotFoundError: jaxstyle"), "cannot import jaxstyle"),
         (ActorUnschedulableError("no node"), "no worker can be started: no node"),
         (RayTaskError(JaxstyleError("another version")), "another version"),
