@@ -19,7 +19,7 @@ from jaxstyle.io import images, remote
 from jaxstyle.io.atomic import file_sha256, file_stamp, write_bytes
 from jaxstyle.io.remote import downloads, to_path
 
-pytest.importorskip("s3fs", reason="needs '.[cloud]'")
+pytest.importorskip("moto", reason="needs '.[s3]'")
 OPTIONS = ["--size", "32", "--min-size", "32", "--steps", "3", "--batch-size", "1"]
 OPTIONS += ["--style-layers", "relu1_1", "--content-layers", "relu2_1"]
 
