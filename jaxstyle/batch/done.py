@@ -13,10 +13,8 @@ from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.ledger import Record
 from jaxstyle.config import StyleConfig
 from jaxstyle.io.atomic import Stamp, file_sha256, file_stamp
-from jaxstyle.io.provenance import FileId, InputIds
+from jaxstyle.io.provenance import FileId, FileIds, InputIds
 from jaxstyle.io.remote import FilePath, is_remote
-
-_CACHED_HASHES = 4096
 
 _encode = json.JSONEncoder(sort_keys=True).encode
 
@@ -57,7 +55,7 @@ class DoneCheck:
 
     def __init__(self, folder: FilePath, weights: FileId):
         self._folder, self._weights = folder, weights
-        self._hash = lru_cache(_CACHED_HASHES)(lambda path, _: file_sha256(path))
+        self._file_ids = FileIds()
 
     def __call__(self, record: Record, job: Job) -> bool:
         """Return whether the job is done, by a record of its output."""
@@ -87,8 +85,8 @@ class DoneCheck:
 
     def _file_id(self, path: FilePath, record: Record, role: str, i: int) -> FileId:
         stamp = file_stamp(path)
-        sha256 = _recorded_hash(record, role, i, stamp) or self._hash(path, tuple(stamp))
-        return {"file": path.name, "sha256": sha256}
+        recorded = _recorded_hash(record, role, i, stamp)
+        return {"file": path.name, "sha256": recorded} if recorded else self._file_ids(path, stamp)
 
 
 def _recorded_hash(record: Record, role: str, i: int, stamp: Stamp) -> str | None:

@@ -106,7 +106,11 @@ class Ledger:
             self._files = LocalLines(folder, self._stem)
 
     def read(self) -> Iterator[Record]:
-        """Yield the records of all shards and workers, in the order of each file."""
+        """Yield the records of all shards and workers, in the order of each file.
+
+        Raises:
+          WriteError: a file cannot be read; its jobs would be done again.
+        """
         return _parse(self._files.read([match[0] for match in self._list()]))
 
     def read_own(self) -> Iterator[Record]:
@@ -163,9 +167,9 @@ class Ledger:
         """
         names = [match[0] for match in self._list() if match["worker"]]
         own = self._own_files() if names else []
-        known = {_digest(line) for line in self._files.read(own, strict=True)}
+        known = {_digest(line) for line in self._files.read(own)}
         for name in names:
-            lines = (n for n in self._files.read([name], strict=True) if n.endswith(b"\n"))
+            lines = (n for n in self._files.read([name]) if n.endswith(b"\n"))
             self._files.append(line for line in lines if _digest(line) not in known)
             self._files.remove(name)
 

@@ -34,24 +34,22 @@ class LocalLines:
             return sorted(path.name for path in self._folder.glob("*.jsonl") if path.is_file())
         return []
 
-    def read(self, names: Sequence[str], *, strict: bool = False) -> Iterator[bytes]:
-        """Yield the lines of files.
-
-        Args:
-          names: names of the files.
-          strict: if a file cannot be read, fail, instead of taking it as empty.
+    def read(self, names: Sequence[str]) -> Iterator[bytes]:
+        """Yield the lines of files, leaving out those that do not exist any more.
 
         Raises:
-          WriteError: a file cannot be read, with `strict`.
+          WriteError: a file cannot be read.
         """
         for path in (self._folder / name for name in names):
             try:
                 with path.open("rb") as file:
                     yield from file
+            except FileNotFoundError:
+                # Its lines were moved to another file.
+                continue
             except OSError as error:
-                if strict:
-                    reason = error.strerror or error
-                    raise WriteError(f"cannot read {path}: {reason}.") from error
+                reason = error.strerror or error
+                raise WriteError(f"cannot read {path}: {reason}.") from error
 
     def append(self, lines: Iterable[bytes]) -> None:
         """Append lines to the own file, and fsync it.
@@ -110,8 +108,8 @@ class RemoteLines:
         except OSError as error:
             raise WriteError(f"cannot read {self._folder}: {error.strerror or error}.") from error
 
-    def read(self, names: Sequence[str], *, strict: bool = True) -> Iterator[bytes]:
-        """Yield the lines of objects; one that cannot be read is always an error.
+    def read(self, names: Sequence[str]) -> Iterator[bytes]:
+        """Yield the lines of objects, leaving out those that do not exist any more.
 
         Raises:
           WriteError: one of them cannot be read.

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -13,13 +12,13 @@ from jaxstyle.batch.done import Stamps
 from jaxstyle.batch.jobs import Job
 from jaxstyle.errors import ImageReadError
 from jaxstyle.io import images
-from jaxstyle.io.atomic import Stamp, file_sha256, file_stamp
+from jaxstyle.io.atomic import Stamp, file_stamp
 from jaxstyle.io.inputs import read_mask, read_start, read_style
-from jaxstyle.io.provenance import FileId, InputIds
+from jaxstyle.io.provenance import FileId, FileIds, InputIds
 from jaxstyle.io.remote import FilePath, downloads
 from jaxstyle.loop.style_cache import FifoCache
 
-_CACHED_STYLES, _CACHED_HASHES = 16, 256
+_CACHED_STYLES = 16
 Value = TypeVar("Value")
 
 
@@ -60,7 +59,7 @@ class Loader:
     def __init__(self, jobs: Mapping[int, Job] | Sequence[Job]):
         self._jobs = jobs
         self._styles: FifoCache[np.ndarray] = FifoCache(_CACHED_STYLES)
-        self._hashes = lru_cache(_CACHED_HASHES)(lambda path, _: file_sha256(path))
+        self._file_ids = FileIds()
         self._lock = threading.Lock()
 
     def __call__(self, index: int, group_shape: tuple[int, int]) -> JobInputs:
@@ -82,7 +81,7 @@ class Loader:
             if paths
         }
         ids = {
-            role: [self._file_id(p, s) for p, s in zip(job.inputs[role], files, strict=True)]
+            role: [self._identify(p, s) for p, s in zip(job.inputs[role], files, strict=True)]
             for role, files in stamps.items()
         }
         shape = pyramid.fit_shape(_read(job.content, images.read_shape), job.config.size)
@@ -107,9 +106,8 @@ class Loader:
             stamps=stamps,
         )
 
-    def _file_id(self, path: FilePath, stamp: Stamp) -> FileId:
-        sha256 = _read(path, lambda path: self._hashes(path, tuple(stamp)))
-        return {"file": path.name, "sha256": sha256}
+    def _identify(self, path: FilePath, stamp: Stamp) -> FileId:
+        return _read(path, lambda path: self._file_ids(path, stamp))
 
     def _read_style(self, path: FilePath, job: Job, group_shape: tuple[int, int]) -> np.ndarray:
         # A style image is scaled by the long edge, which all shapes of a size share.
@@ -129,7 +127,7 @@ def _read(path: FilePath, read: Callable[[FilePath], Value]) -> Value:
     try:
         return read(path)
     except FileNotFoundError as error:
+        # It has vanished since the scan.
         raise ImageReadError(f"{path} does not exist.") from error
     except OSError as error:
-        # The file has vanished since the scan, or its folder cannot be read any more.
         raise ImageReadError(f"{path} cannot be read: {error.strerror or error}.") from error

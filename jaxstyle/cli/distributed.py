@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -94,7 +95,7 @@ def connected(*, together: bool) -> Iterator[None]:
 def _no_stdout() -> Iterator[None]:
     """Drop what is written to stdout; Gloo, which connects CPUs, reports its connections there."""
     kept = os.dup(1)
-    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+    with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 1)
     try:
         yield

@@ -1,5 +1,6 @@
 """The process of a cluster that does tasks: loads weights and programs once, and keeps a ledger."""
 
+import contextlib
 import os
 import socket
 import threading
@@ -67,6 +68,8 @@ class Actor:
     def __init__(self, number: int, options: ActorOptions):
         self._number, self._options = number, options
         self._worker: Worker | None = None
+        # Open until the process ends, which it does when the driver lets go of it.
+        self._stack = contextlib.ExitStack()
         self._stopped = threading.Event()
 
     def start(self) -> tuple[str, int]:
@@ -89,8 +92,8 @@ class Actor:
         if options.cache is not None:
             jax.config.update("jax_compilation_cache_dir", options.cache)
         enable_compilation_cache()
-        pixel_limit(options.max_pixels).__enter__()
-        quiet().__enter__()
+        self._stack.enter_context(pixel_limit(options.max_pixels))
+        self._stack.enter_context(quiet())
         self._lock = lock_worker(options.folder, self._number, _LOCK_SECONDS)
         self._params = load_weights(options.weights, decoder=options.decoder)
         weights_id = file_id(weights_path(options.weights))
@@ -108,7 +111,7 @@ class Actor:
             Reporter(),
             self._records.__setitem__,
         )
-        self._worker = worker.__enter__()
+        self._worker = self._stack.enter_context(worker)
         # Batch size and tile of each program: all tasks of a group share it, the smallest one too.
         self._sizes: dict[tuple, tuple[int, TileSize]] = {}
         return host, os.getpid()

@@ -1,11 +1,9 @@
 """Tasks of a cluster: parts of groups, and which worker does which of them."""
 
 import math
-import os
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.plan import Group
@@ -106,7 +104,7 @@ class TaskQueue:
 
 def absolute(path: FilePath) -> FilePath:
     """Return a path that does not depend on the working folder; links are not followed."""
-    return path if is_remote(path) else Path(os.path.abspath(path))  # noqa: PTH100
+    return path if is_remote(path) else path.absolute()
 
 
 def _with_absolute_paths(job: Job) -> Job:

@@ -219,7 +219,9 @@ def file_stamp(path: FilePath | str) -> Stamp:
 
 
 class RealPaths:
-    """Finds the real paths of files, and looks at each folder once.
+    """Finds the real paths of files, to compare them, and looks at each folder once.
+
+    On Windows they are in lower case.
 
     Example:
       >>> import os
@@ -241,16 +243,16 @@ class RealPaths:
         # `..` leads away from where a link points.
         is_link = os.path.islink(text)  # noqa: PTH114 - also for a name that is too long
         if is_link or name in ("", os.curdir, os.pardir):
-            return os.path.realpath(text)
+            return os.path.normcase(os.path.realpath(text))
         if parent not in self._folders:
             self._folders[parent] = self.of_folder(Path(parent))
-        return self._folders[parent] + name
+        return self._folders[parent] + os.path.normcase(name)
 
     def of_folder(self, path: FilePath) -> str:
         """Return the path of a folder without links, with a separator at its end."""
         if is_remote(path):
             return f"{str(path).rstrip('/')}/"
-        return os.path.realpath(path).rstrip(os.sep) + os.sep
+        return os.path.normcase(os.path.realpath(path)).rstrip(os.sep) + os.sep
 
 
 def file_sha256(path: FilePath) -> str:

@@ -3,13 +3,13 @@
 import json
 import platform
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from typing import Any
 
 from jaxstyle import __version__
 from jaxstyle.config import StyleConfig
-from jaxstyle.io.atomic import file_sha256
+from jaxstyle.io.atomic import Stamp, file_sha256
 from jaxstyle.io.remote import FilePath
 
 Inputs = Mapping[str, Iterable[FilePath]]
@@ -27,6 +27,29 @@ def file_id(path: FilePath) -> FileId:
       OSError: the file cannot be read.
     """
     return {"file": path.name, "sha256": file_sha256(path)}
+
+
+class FileIds:
+    """Names and hashes of files. One whose size and times are the same is read once.
+
+    Args:
+      limit: number of hashes that are kept.
+    """
+
+    def __init__(self, limit: int = 4096):
+        self._sha256 = lru_cache(limit)(lambda path, _: file_sha256(path))
+
+    def __call__(self, path: FilePath, stamp: Stamp) -> FileId:
+        """Return the name and SHA-256 of a file.
+
+        Args:
+          path: the file.
+          stamp: its size and times, from `file_stamp`.
+
+        Raises:
+          OSError: the file cannot be read.
+        """
+        return {"file": path.name, "sha256": self._sha256(path, tuple(stamp))}
 
 
 def input_ids(inputs: Inputs) -> InputIds:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import jaxstyle.batch.done
+import jaxstyle.io.provenance
 from jaxstyle import StyleConfig
 from jaxstyle.batch.done import DoneCheck, job_hash
 from jaxstyle.batch.jobs import Job
@@ -61,6 +62,8 @@ def files_read(monkeypatch):
         read.append(path.name)
         return file_sha256(path)
 
+    # Inputs and outputs.
+    monkeypatch.setattr(jaxstyle.io.provenance, "file_sha256", observe)
     monkeypatch.setattr(jaxstyle.batch.done, "file_sha256", observe)
     return read
 
