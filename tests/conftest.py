@@ -12,6 +12,9 @@ hook = install_import_hook("jaxstyle", "typecheck.check")
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
+# For all threads: a run compiles in a second one.
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
 IMAGES = Path(__file__).parent / "images"
 GOLDEN = Path(__file__).parent / "golden"
 # Adam's first step on each level moves by the gradient's sign. If rounding decides the sign, a
@@ -60,12 +63,6 @@ def _few_programs():
     """Drop compiled programs, which would exceed Linux's limit of 65 530 memory maps."""
     yield
     jax.clear_caches()
-
-
-@pytest.fixture(autouse=True)
-def _strict_types():
-    with jax.numpy_dtype_promotion("strict"):
-        yield
 
 
 @pytest.fixture

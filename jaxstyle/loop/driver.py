@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.stages import Traced
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxstyle import pyramid
 from jaxstyle.config import StyleConfig
 from jaxstyle.loop import programs
+from jaxstyle.loop.ahead import Ahead
 from jaxstyle.loop.initialize import prepare
 from jaxstyle.loop.placement import Placement
 from jaxstyle.loop.style_cache import StyleCache
@@ -138,26 +140,29 @@ def run_transfer(
     else:
         steps_done, state = resume.step, run.resume_state(resume.state)
         infos.append(resume.trace)
-    level_start = 0
-    for level, (_, level_steps) in enumerate(run.plan):
-        remaining = min(level_steps, level_start + level_steps - steps_done)
-        level_start += level_steps
-        if remaining <= 0:
-            continue
-        if level and remaining == level_steps:
-            state = run.enlarge_state(state, level)
-        chunks = run.run_level(state, level, remaining, one_chunk=callback is None)
-        for state, info in chunks:
-            infos.append(info)
-            if callback is None:
+    with Ahead() as ahead:
+        if callback is not None and sharding is None:
+            run.compile_ahead(ahead, state, steps_done)
+        level_start = 0
+        for level, (_, level_steps) in enumerate(run.plan):
+            remaining = min(level_steps, level_start + level_steps - steps_done)
+            level_start += level_steps
+            if remaining <= 0:
                 continue
-            infos = [_concatenate(infos, np)]
-            progress = run.progress(state, info, infos[0], level)
-            (stopped,) = run.agree(bool(callback(progress)) or not state.finite.any())
+            if level and remaining == level_steps:
+                state = run.enlarge_state(state, level)
+            chunks = run.run_level(state, level, remaining, ahead, one_chunk=callback is None)
+            for state, info in chunks:
+                infos.append(info)
+                if callback is None:
+                    continue
+                infos = [_concatenate(infos, np)]
+                progress = run.progress(state, info, infos[0], level)
+                (stopped,) = run.agree(bool(callback(progress)) or not state.finite.any())
+                if stopped:
+                    break
             if stopped:
                 break
-        if stopped:
-            break
     # On the device, every length of a trace would compile one more program.
     trace = _concatenate(infos, jnp if callback is None else np)
     trace = run.make_readable(trace) if callback is None else jax.device_put(trace)
@@ -245,14 +250,16 @@ class _Run:
         return self._placement.put_images(state)
 
     def run_level(
-        self, state: State, level: int, num_steps: int, *, one_chunk: bool
+        self, state: State, level: int, num_steps: int, ahead: Ahead, *, one_chunk: bool
     ) -> Iterator[tuple[State, Info]]:
         """Yield the state and the report after each chunk of a level's steps."""
+        ahead.claim(("targets", level))
         targets = self._build_targets(self.plan[level][0])
         targets = self._stack(targets, put=self._placement.put_targets)
         run_steps = partial(
             programs.run_steps, self._params, targets, self._hyperparams, **self._static
         )
+        ahead.claim(("steps", level))
         if one_chunk:
             # With a static number of steps the run is differentiable.
             yield run_steps(state, None, length=num_steps)
@@ -271,6 +278,33 @@ class _Run:
             (seconds,) = self.agree(time.perf_counter() - began)
             pace = _CHUNK_SECONDS / seconds
             chunk = max(1, min(_MAX_CHUNK, round(count * pace)))
+
+    def compile_ahead(self, ahead: Ahead, state: State, steps_done: int) -> None:
+        """Compile the large programs of the levels that are not done in another thread."""
+        level_end, first = 0, True
+        for level, (_, level_steps) in enumerate(self.plan):
+            level_end += level_steps
+            if steps_done >= level_end:
+                continue
+            ahead.add(("steps", level), partial(self._compile_steps, state, level))
+            if not first:
+                # The run itself compiles those of its first level meanwhile.
+                ahead.add(("targets", level), partial(self._compile_targets, level))
+            first = False
+
+    def _compile_steps(self, state: State, level: int) -> None:
+        (shape, _), static = self.plan[level], self._static
+        if state.image.shape[-3:-1] != shape:
+            state = jax.eval_shape(partial(self.enlarge_state, level=level), state)
+        _, builds = self._trace_targets(shape)
+        targets = jax.eval_shape(lambda *t: self._stack(t), *(build.out_info for build in builds))
+        args = (self._params, targets, self._hyperparams, state, 1)
+        programs.run_steps.trace(*args, length=_MAX_CHUNK, **static).lower().compile()
+
+    def _compile_targets(self, level: int) -> None:
+        for traces in self._trace_targets(self.plan[level][0]):
+            for traced in traces:
+                traced.lower().compile()
 
     def render(self, state: State, shape: tuple[int, int] | None = None) -> Array:
         """Return the current image, at its own size or at `shape`."""
@@ -305,6 +339,22 @@ class _Run:
             build = partial(programs.build_targets, spec=item.config.spec, shape=shape)
             targets.append(build(self._params, content, statistics, blend, item.masks))
         return targets
+
+    def _trace_targets(self, shape: tuple[int, int]) -> tuple[list[Traced], list[Traced]]:
+        """Trace what `_build_targets` computes: the statistics, and the targets."""
+        all_statistics, builds = [], []
+        for item, prepared, blend in zip(self._inputs, self._prepared, self._blends, strict=True):
+            sizes = pyramid.style_shapes(prepared.styles, shape, item.config)
+            compute = partial(programs.compute_style_statistics.trace, spec=self._style_spec)
+            statistics = [
+                compute(self._params, style, shape=size)
+                for style, size in zip(prepared.styles, sizes, strict=True)
+            ]
+            shapes = tuple(traced.out_info for traced in statistics)
+            build = partial(programs.build_targets.trace, spec=item.config.spec, shape=shape)
+            builds.append(build(self._params, prepared.content, shapes, blend, item.masks))
+            all_statistics += statistics
+        return all_statistics, builds
 
 
 class _Prepared(NamedTuple):
