@@ -1,11 +1,12 @@
 """Image quality metrics that do not depend on the loss being minimized.
 
-They use layers that no preset's loss uses. For all but `grain`, lower is better and 0 is best;
-for `grain`, 1 is best.
+They use layers that no preset's loss uses. For all but `grain` and `smooth_grain`, lower is better
+and 0 is best; for these two, 1 is best.
 """
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -25,6 +26,8 @@ MEANINGS = {
     "style": "distance of the feature distribution to the style image's",
     "color": "distance of the color distribution to the style image's",
     "grain": "strength of the finest detail, relative to the style image's (best: 1)",
+    "smooth_grain": "the same where the content image is smooth, relative to the style image's "
+    "smoothest parts (best: 1)",
     "border": "color distance between the outermost pixels and those inside them",
 }
 """One-line description of each field of `Scores`."""
@@ -33,6 +36,8 @@ _SIMILARITY_LAYER = "relu4_3"
 _DIRECTIONS, _QUANTILES = 128, 256
 # Width of the border and of the region inside it that it is compared with, in pixels.
 _BORDER_WIDTH, _INNER_WIDTH = 4, 16
+# Side of the window that `smooth_grain` looks at, in pixels, and the fraction that is smooth.
+_WINDOW, _SMOOTH_SHARE = 9, 0.3
 
 
 class Scores(NamedTuple):
@@ -44,6 +49,7 @@ class Scores(NamedTuple):
       style: `style_distance` to the style image.
       color: `color_distance` to the style image.
       grain: `grain`, relative to the style image.
+      smooth_grain: `smooth_grain`, relative to the smoothest parts of the style image.
       border: `border` of the result.
     """
 
@@ -52,6 +58,7 @@ class Scores(NamedTuple):
     style: Float[Array, ""]
     color: Float[Array, ""]
     grain: Float[Array, ""]
+    smooth_grain: Float[Array, ""]
     border: Float[Array, ""]
 
 
@@ -87,6 +94,7 @@ def score(
         style_distance(params, style, image),
         color_distance(style, image),
         grain(style, image),
+        smooth_grain(content, style, image),
         border(image),
     )
 
@@ -188,7 +196,41 @@ def grain(style: Float[AnyArray, "_h _w 3"], image: Float[AnyArray, "h w 3"]) ->
       >>> print(grain(style, style), grain(style, 0.5 * style))
       1.0 0.25
     """
-    return _detail_energy(image) / jnp.maximum(_detail_energy(style), 1e-12)
+    return _detail(image).mean() / jnp.maximum(_detail(style).mean(), 1e-12)
+
+
+def smooth_grain(
+    content: Float[AnyArray, "h w 3"],
+    style: Float[AnyArray, "_h _w 3"],
+    image: Float[AnyArray, "h w 3"],
+) -> Float[Array, ""]:
+    """Compute the energy of the finest detail where the content image is smooth.
+
+    It is divided by that of the smoothest parts of the style image. Smooth are the 30 % of all
+    windows of 9x9 pixels that have the least variance, or in the style image the least detail.
+
+    Args:
+      content: content image, RGB in [0, 1], at the size of the result.
+      style: style image, RGB in [0, 1].
+      image: result, RGB in [0, 1], with both sides at least `MIN_SIDE`.
+
+    Example:
+      >>> import jax
+      >>> from jaxstyle.metrics import smooth_grain
+      >>> style = jax.random.uniform(jax.random.key(0), (48, 48, 3))
+      >>> content = style.at[:, :24].set(0.5)
+      >>> print(smooth_grain(content, style, content).round(2))
+      0.0
+    """
+    check_floating(content=content)
+    x = jnp.asarray(content)[1:-1, 1:-1].mean(axis=-1)
+    variance = _window_means(jnp.square(x)) - jnp.square(_window_means(x))
+    is_smooth = variance <= jnp.quantile(variance, _SMOOTH_SHARE)
+    detail = _window_means(_detail(image))
+    smooth_detail = jnp.where(is_smooth, detail, 0).sum() / is_smooth.sum().astype(detail.dtype)
+    of_style = jnp.sort(_window_means(_detail(style)).ravel())
+    of_style = of_style[: max(1, int(_SMOOTH_SHARE * of_style.size))].mean()
+    return smooth_detail / jnp.maximum(of_style, 1e-12)
 
 
 def border(image: Float[AnyArray, "h w 3"]) -> Float[Array, ""]:
@@ -224,11 +266,18 @@ def _ring(image: Float[AnyArray, "h w 3"], start: int, stop: int) -> Array:
     return jnp.concatenate([side.reshape(1, -1, 3) for side in sides], axis=1)
 
 
-def _detail_energy(image: Float[AnyArray, "h w 3"]) -> Array:
+def _detail(image: Float[AnyArray, "h w 3"]) -> Float[Array, "h-2 w-2"]:
+    """Return the squared difference of each pixel inside to the mean of its four neighbors."""
     check_floating(image=image)
     x = jnp.asarray(image)
     neighbors = x[:-2, 1:-1] + x[2:, 1:-1] + x[1:-1, :-2] + x[1:-1, 2:]
-    return jnp.square(x[1:-1, 1:-1] - neighbors / 4).mean()
+    return jnp.square(x[1:-1, 1:-1] - neighbors / 4).mean(axis=-1)
+
+
+def _window_means(x: Float[Array, "h w"]) -> Float[Array, "_h _w"]:
+    """Return the mean of each window that fits."""
+    sums = jax.lax.reduce_window(x, 0.0, jax.lax.add, (_WINDOW, _WINDOW), (1, 1), "VALID")
+    return sums / _WINDOW**2
 
 
 def _sliced_distance(features: Array, target: Array) -> tuple[Array, Array]:

@@ -75,6 +75,22 @@ def test_border_detects_a_frame(content):
     assert metrics.border(framed) > 3 * metrics.border(content)
 
 
+def test_smooth_grain_sees_only_where_the_content_image_is_smooth(style):
+    content = np.array(style)
+    content[:, :38] = 0.5
+    noise = 0.2 * np.random.default_rng(0).random((96, 38, 3), np.float32)
+    noisy_left, noisy_right = np.array(content), np.array(content)
+    noisy_left[:, :38] += noise
+    noisy_right[:, 38:76] += noise
+    scores = [float(metrics.smooth_grain(content, style, x)) for x in (noisy_left, noisy_right)]
+    assert scores[0] > 2
+    assert scores[1] < 0.1
+
+
+def test_smooth_grain_of_the_style_image_itself_is_near_one(style):
+    assert metrics.smooth_grain(style, style, style) == pytest.approx(1, rel=0.5)
+
+
 @pytest.mark.slow
 def test_style_depends_little_on_positions_and_size(params, style):
     shifted = metrics.style_distance(params, style, np.roll(style, 32, axis=0))

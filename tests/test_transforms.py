@@ -281,6 +281,7 @@ INTEGER_CALLS = {
     "add_noise": lambda _: pyramid.add_noise(jax.random.key(0), PIXELS, 0.1),
     "init": lambda _: optimize.init(PIXELS, optimize.make_optimizer("adam", 0.1)),
     "grain": lambda _: metrics.grain(PIXELS, PIXELS),
+    "smooth_grain": lambda _: metrics.smooth_grain(PIXELS, PIXELS, PIXELS),
     "border": lambda _: metrics.border(PIXELS),
     "color_distance": lambda _: metrics.color_distance(PIXELS, PIXELS),
 }

@@ -261,5 +261,5 @@ def score(options: ScoreOptions) -> ExitCode:
             jax.block_until_ready(scores)
         for name, value in scores._asdict().items():
             meaning = metrics.MEANINGS[name]
-            reporter.row(f"{name:10} {value:.4f}  {meaning}", score=name, value=float(value))
+            reporter.row(f"{name:12} {value:.4f}  {meaning}", score=name, value=float(value))
     return ExitCode.OK
