@@ -33,6 +33,7 @@ from jaxstyle.options import (
     halo_of,
     layers_of,
     split_term,
+    suggest,
 )
 from jaxstyle.spec import LossSpec, OptimizerSpec, Weights
 
@@ -458,10 +459,8 @@ def _check_terms(name: str, pairs: tuple[tuple[str, Any], ...], losses: Iterable
     for term in terms:
         loss, _ = split_term(term)
         if loss and loss not in losses:
-            raise ValueError(
-                f"`{name}` has the loss {loss!r} in {term!r}; it must be one of "
-                f"{', '.join(losses)}."
-            )
+            hint = suggest(loss, losses, f"it must be one of {', '.join(losses)}.")
+            raise ValueError(f"`{name}` has the loss {loss!r} in {term!r}; {hint}")
     repeated = [term for term in dict.fromkeys(terms) if terms.count(term) > 1]
     if repeated:
         raise ValueError(f"`{name}` names a layer twice: {', '.join(repeated)}.")

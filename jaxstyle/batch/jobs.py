@@ -9,7 +9,6 @@ import reprlib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
@@ -18,7 +17,7 @@ from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.errors import ImageReadError
 from jaxstyle.io.atomic import RealPaths, check_name, name_limit, open_regular
 from jaxstyle.io.remote import FilePath, is_remote, to_path
-from jaxstyle.options import NAME_TEMPLATE, Init, Pairing
+from jaxstyle.options import NAME_TEMPLATE, Init, Pairing, check_one_of, suggest
 from jaxstyle.presets import PRESETS
 
 _FIELDS = {f.name: f for f in dataclasses.fields(StyleConfig)}
@@ -258,9 +257,7 @@ def _parse_job(
 ) -> Job:
     for name in row:
         if name not in _COLUMNS:
-            matches = get_close_matches(name, _COLUMNS, n=1)
-            columns = f"columns are {', '.join(_COLUMNS)}."
-            hint = f"did you mean {matches[0]!r}?" if matches else columns
+            hint = suggest(name, _COLUMNS, f"columns are {', '.join(_COLUMNS)}.")
             raise ValueError(f"unknown column {name!r}; {hint}")
     for name in ("content", "output", "init", "preset"):
         if not isinstance(row.get(name, ""), str):
@@ -270,8 +267,8 @@ def _parse_job(
         if not given:
             raise ValueError(f"`{name}` is missing; every job needs it.")
     preset = row.get("preset")
-    if preset is not None and preset not in PRESETS:
-        raise ValueError(f"`preset` is {preset!r}; it must be one of {', '.join(PRESETS)}.")
+    if preset is not None:
+        check_one_of("preset", preset, PRESETS)
     start = None if row.get("init") else defaults.start
     if row.get("init") and row["init"] not in get_args(Init):
         start = _join(folder, row.pop("init"))

@@ -38,7 +38,7 @@ from jaxstyle.io.pillow import pixel_limit, quiet
 from jaxstyle.io.provenance import metadata
 from jaxstyle.io.remote import FilePath, to_path
 from jaxstyle.loop.placement import rows_sharding
-from jaxstyle.options import Init
+from jaxstyle.options import Init, suggest
 from jaxstyle.presets import PRESETS
 from jaxstyle.reporting import print_product
 
@@ -333,7 +333,9 @@ def take_start_file(args: argparse.Namespace) -> Path | None:
         return None
     path = Path(value)
     if not os.path.lexists(path) and not path.suffix:
-        raise ValueError(f"`init` is {value!r}; it must be {', '.join(get_args(Init))} or a file.")
+        words = get_args(Init)
+        hint = suggest(value, words, f"it must be {', '.join(words)} or a file.")
+        raise ValueError(f"`init` is {value!r}; {hint}")
     delattr(args, "init")
     return path
 

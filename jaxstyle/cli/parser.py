@@ -2,11 +2,11 @@
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, get_args
 
 from jaxstyle import __version__
+from jaxstyle.cli.arguments import Parser
 from jaxstyle.cli.flags import (
     add_logging,
     add_options,
@@ -17,26 +17,9 @@ from jaxstyle.cli.flags import (
     whole_numbers,
 )
 from jaxstyle.config import StyleConfig
-from jaxstyle.errors import ExitCode, one_line
+from jaxstyle.errors import ExitCode
 from jaxstyle.io.formats import MAX_PIXELS, describe_formats
 from jaxstyle.options import NAME_TEMPLATE, Engine, Pairing
-from jaxstyle.reporting import print_product
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line that names the program and its help."""
-
-    def _print_message(self, message: str, file: Any = None) -> None:
-        # argparse ignores a full disk.
-        if message and file is sys.stdout:
-            print_product(message, end="")
-        else:
-            super()._print_message(message, file)
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(
-            ExitCode.BAD_ARGUMENTS, f"jaxstyle: {one_line(message)} (see `{self.prog} --help`)\n"
-        )
 
 
 def make_parser() -> Parser:
@@ -48,7 +31,7 @@ def make_parser() -> Parser:
         epilog=f"Exit codes: {codes}. JAXSTYLE_DEBUG=1 shows where an error comes from.",
     )
     parser.add_argument("--version", action="version", version=f"jaxstyle {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_commands("commands", "COMMAND")
     for add in (
         _add_stylize,
         _add_preview,
@@ -387,7 +370,7 @@ def _add_weights(commands: Any) -> None:
     weights = commands.add_parser(
         "weights", help="show, check and convert VGG19's weights", description="VGG19's weights."
     )
-    actions = weights.add_subparsers(title="actions", metavar="ACTION", required=True)
+    actions = weights.add_commands("actions", "ACTION")
     info = _add_command(actions, "info", "show what a weights file holds and where it came from")
     info.set_defaults(command="weights_info")
     info.add_argument("file", type=Path, nargs="?", help="weights file (default: the one in use)")
