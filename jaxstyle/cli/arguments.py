@@ -4,10 +4,11 @@ import argparse
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any, NoReturn, get_args
 
 from jaxstyle.errors import ExitCode, one_line
-from jaxstyle.options import check_one_of, suggest
+from jaxstyle.options import Init, check_one_of, suggest
 from jaxstyle.reporting import print_product
 
 _NUMBER = re.compile(r"-\.?\d")
@@ -37,12 +38,26 @@ class Parser(argparse.ArgumentParser):
         # argparse would first miss what is required: the misspelled option, or its value.
         self._check_options(args)
         namespace, rest = super().parse_known_args(args, namespace)
+        if "--config" in self._option_string_actions and namespace.config is not None:
+            # What is in the namespace takes the place of defaults: flags override the file.
+            namespace, rest = super().parse_known_args(args, self._read_config(namespace.config))
         for arg in rest:
             if arg.startswith("-") and not _NUMBER.match(arg):
                 self._fail_option(arg)
         if rest:
             self.error(f"unexpected argument {rest[0]!r}")
         return namespace, rest
+
+    def _read_config(self, path: Path) -> argparse.Namespace:
+        """Return the options of a configuration file that the command has, also as `configured`."""
+        from jaxstyle.cli.config_file import read_config
+
+        names = {action.dest for action in self._actions}
+        known = {name: value for name, value in read_config(path).items() if name in names}
+        fields = {name: value for name, value in known.items() if name != "preset"}
+        if fields.get("init", "content") not in get_args(Init):
+            del fields["init"]  # A file to start from is no value of `StyleConfig`.
+        return argparse.Namespace(**known, configured=fields)
 
     def _check_options(self, args: Sequence[str]) -> None:
         """Fail if a long option is unknown. Values of options do not begin with two dashes."""

@@ -79,9 +79,9 @@ def config_of(args: argparse.Namespace) -> StyleConfig:
 
 
 def flags_of(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the fields of `StyleConfig` that were given as flags."""
-    names = [f.name for f in dataclasses.fields(StyleConfig) if f.name in args]
-    values = ((name, getattr(args, name)) for name in names)
+    """Return the fields of `StyleConfig` that were given as flags, or in a configuration file."""
+    given = getattr(args, "configured", {}) | vars(args)
+    values = ((f.name, given[f.name]) for f in dataclasses.fields(StyleConfig) if f.name in given)
     return {n: parse_value(n, value) if isinstance(value, str) else value for n, value in values}
 
 
@@ -162,7 +162,8 @@ def preview(args: argparse.Namespace) -> int:
                 context.params, content, styles, config, strength=args.strength
             )
         pixels = np.concatenate([image, alpha], axis=-1)
-        write_image(options.output, pixels, metadata(record))
+        device = jax.local_devices()[0].device_kind
+        write_image(options.output, pixels, metadata(record, device=device))
         output = {"file": str(options.output), "width": width, "height": height}
         reporter.result(f"{options.output}: {width}x{height}, in one pass", output=output)
     return ExitCode.OK

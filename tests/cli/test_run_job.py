@@ -71,7 +71,8 @@ def test_report_and_metadata_describe_the_run(tmp_path):
     assert len(report["trace"]["loss"]) == len(report["trace"]["terms"]["tv"]) == 3
     metadata = metadata_of(out)
     assert metadata == {key: report[key] for key in metadata}
-    assert {"command", "config", "inputs", "weights", "versions", "jaxstyle"} == set(metadata)
+    keys = {"command", "config", "inputs", "weights", "versions", "jaxstyle", "device"}
+    assert keys == set(metadata)
 
 
 @pytest.mark.slow
