@@ -23,8 +23,10 @@ from jaxstyle.batch.ledger import Ledger, Shard
 from jaxstyle.cli import distributed
 from jaxstyle.cli import layers as studies
 from jaxstyle.cli import plan as plans
+from jaxstyle.cli import rerun as reruns
 from jaxstyle.cli.batch import BatchOptions, run_batch
 from jaxstyle.cli.context import RunContext
+from jaxstyle.cli.parser import make_parser
 from jaxstyle.cli.run_job import STDOUT, ImageOptions, check_outputs, run_job, write_image
 from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.errors import ExitCode, WeightsError, computing, printable
@@ -208,6 +210,11 @@ def reconstruct(args: argparse.Namespace) -> int:
         ),
         warning=warning,
     )
+
+
+def rerun(args: argparse.Namespace) -> int:
+    """`jaxstyle rerun IMAGE -o OUT`."""
+    return reruns.rerun(reruns.RerunOptions.of(args), make_parser().parse_args, run)
 
 
 def plan(args: argparse.Namespace) -> int:

@@ -38,6 +38,7 @@ def make_parser() -> Parser:
         _add_texture,
         _add_reconstruct,
         _add_batch,
+        _add_rerun,
         _add_layers,
         _add_score,
         _add_plan,
@@ -364,6 +365,45 @@ def _add_batch(commands: Any) -> None:
     )
     add_logging(parser)
     add_options(parser, start_file=True)
+
+
+def _add_rerun(commands: Any) -> None:
+    parser = _add_command(commands, "rerun", "make an image again from its metadata, and compare")
+    parser.add_argument("picture", metavar="IMAGE", type=Path, help="image made by jaxstyle")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="image to write (default: only show the inputs, what differs, and the command)",
+    )
+    parser.add_argument(
+        "--search",
+        type=Path,
+        metavar="FOLDER",
+        action="append",
+        default=[],
+        help="folder to search for the inputs, with the folders below it; may be given several "
+        "times. The folders of the image and of this command are always searched. A file must "
+        "have the recorded name and SHA-256",
+    )
+    for role, text in (
+        ("content", "content image to use, whatever its name and SHA-256"),
+        ("style", "style image to use; give all of them, in the order of the run"),
+        ("mask", "mask to use; give all of them, in the order of the run"),
+        ("start", "image to start from"),
+    ):
+        parser.add_argument(
+            f"--{role}", type=Path, metavar="FILE", action="append", default=[], help=text
+        )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="VGG19 weights file to use instead of the recorded one",
+    )
+    add_platform(parser)
+    _add_max_pixels(parser)
+    add_logging(parser)
 
 
 def _add_weights(commands: Any) -> None:
