@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from jaxstyle import __version__
 from jaxstyle.cli.arguments import Parser
+from jaxstyle.cli.completion import SHELLS, completion_script
 from jaxstyle.cli.flags import (
     add_logging,
     add_options,
@@ -20,6 +21,7 @@ from jaxstyle.config import StyleConfig
 from jaxstyle.errors import ExitCode
 from jaxstyle.io.formats import MAX_PIXELS, describe_formats
 from jaxstyle.options import NAME_TEMPLATE, Engine, Pairing
+from jaxstyle.reporting import print_product
 
 
 def make_parser() -> Parser:
@@ -43,6 +45,7 @@ def make_parser() -> Parser:
         _add_score,
         _add_plan,
         _add_weights,
+        _add_completion,
     ):
         add(commands)
     return parser
@@ -404,6 +407,20 @@ def _add_rerun(commands: Any) -> None:
     add_platform(parser)
     _add_max_pixels(parser)
     add_logging(parser)
+
+
+def _add_completion(commands: Any) -> None:
+    parser = _add_command(commands, "completion", "print a script of shell completion")
+    parser.add_argument("shell", metavar="SHELL", choices=tuple(SHELLS), help="bash, zsh or fish")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    lines = [f"  jaxstyle completion {shell} > {path}" for shell, path in SHELLS.items()]
+    parser.epilog = "\n".join(["Install the script once; it starts no program:", *lines])
+    parser.set_defaults(run=_print_completion)
+
+
+def _print_completion(args: argparse.Namespace) -> int:
+    print_product(completion_script(make_parser(), args.shell))
+    return ExitCode.OK
 
 
 def _add_weights(commands: Any) -> None:
