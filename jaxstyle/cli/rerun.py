@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
@@ -27,6 +28,7 @@ from jaxstyle.options import Platform
 from jaxstyle.reporting import Reporter
 
 _PLACEHOLDER = Path("NEW.png")
+_MAX_NAME = 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,8 @@ def rerun(
     inputs = find_inputs(origin, given, folders)
     weights = find_weights(origin, options.weights, folders)
     command = make_command(origin, _paths_by_role(inputs, weights), picture, output or _PLACEHOLDER)
-    differences = list(describe_differences(origin, [*inputs, weights]))
+    device = jax.local_devices()[0].device_kind
+    differences = list(describe_differences(origin, [*inputs, weights], device))
     if output is None:
         with options.reporter() as reporter:
             _show(reporter, origin, [*inputs, weights], differences, command)
@@ -101,16 +104,19 @@ def rerun(
         return code
     with options.reporter() as reporter:
         fields = compare(before, _read_pixels(output))
-        reporter.row(f"{output}: {_describe(fields)} {picture}", **fields)
+        formats = [images.FORMATS.get(path.suffix.lower()) for path in (output, picture)]
+        also = "" if formats[0] == formats[1] or fields["same"] else ", which has another format"
+        reporter.row(f"{output}: {_describe(fields)} {picture}{also}", **fields)
     return ExitCode.OK
 
 
-def describe_differences(origin: Origin, inputs: Sequence[Input]) -> Iterator[str]:
+def describe_differences(origin: Origin, inputs: Sequence[Input], device: str) -> Iterator[str]:
     """Yield a line for everything that is not as in a recorded run, and that may change its result.
 
     Args:
       origin: the record.
       inputs: its inputs and weights, as they were found.
+      device: kind of the device that computes now.
     """
     for item in inputs:
         if item.path is not None and item.note:
@@ -125,6 +131,9 @@ def describe_differences(origin: Origin, inputs: Sequence[Input]) -> Iterator[st
     for name, version in origin.versions.items():
         if now.get(name, version) != version:
             yield f"made with {name} {version}, now {now[name]}"
+    recorded = origin.details.get("device", device)
+    if recorded != device:
+        yield f"made on {printable(recorded, _MAX_NAME)}, now on {device}"
     step = origin.details.get("step")
     if isinstance(step, int):
         yield f"the image shows step {step} of a run that was stopped; the new one is complete"

@@ -46,6 +46,17 @@ def copied(stylized, tmp_path):
     return shutil.copytree(stylized, tmp_path / "copy")
 
 
+@pytest.fixture
+def recorded(tmp_path):
+    """A folder with a photograph, a painting, and a gray image that says it was made from them."""
+    photo, painting = folder_with_inputs(tmp_path)
+    ids = {"content": [file_id(photo)], "style": [file_id(painting)], "start": [file_id(photo)]}
+    record = provenance("stylize", StyleConfig(), ids, file_id(weights_path(None)))
+    write_image(tmp_path / "out.png", np.full((16, 16, 3), 0.5), metadata=metadata(record))
+    return tmp_path
+
+
+@pytest.mark.slow
 def test_the_new_image_has_the_same_pixels(copied):
     result = run("rerun", copied / "out.png", "-o", copied / "new.png")
     assert result.code == 0
@@ -53,6 +64,7 @@ def test_the_new_image_has_the_same_pixels(copied):
     assert (copied / "new.png").read_bytes() == (copied / "out.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_another_input_is_announced_and_the_difference_is_measured(copied):
     other = copied / "other.png"
     write_image(other, 1 - read_image(copied / "chelsea.jpg"))
@@ -140,59 +152,59 @@ def test_an_image_of_a_batch_is_repeated(tmp_path):
     assert run("rerun", image, "-o", new).out == f"{new}: same pixels as {image}\n"
 
 
-def test_without_an_output_it_shows_what_it_would_do(copied, monkeypatch):
+def test_without_an_output_it_shows_what_it_would_do(recorded, monkeypatch):
     monkeypatch.setattr("jaxstyle.transfer.stylize", pytest.fail)
-    before = set(copied.iterdir())
-    result = run("rerun", copied / "out.png")
-    assert (result.code, result.err, set(copied.iterdir())) == (0, "", before)
-    assert f"  content  chelsea.jpg: {copied}/chelsea.jpg\n" in result.out
+    before = set(recorded.iterdir())
+    result = run("rerun", recorded / "out.png")
+    assert (result.code, result.err, set(recorded.iterdir())) == (0, "", before)
+    assert f"  content  chelsea.jpg: {recorded}/chelsea.jpg\n" in result.out
     line = result.out.splitlines()[-1].removeprefix("  run      jaxstyle ").split()
-    inputs = [str(copied / name) for name in ("chelsea.jpg", "cafe_terrace.jpg")]
+    inputs = [str(recorded / name) for name in ("chelsea.jpg", "cafe_terrace.jpg")]
     assert line == [
-        *("stylize", f"--config={copied}/out.png", "--output=NEW.png", f"--init={inputs[0]}"),
+        *("stylize", f"--config={recorded}/out.png", "--output=NEW.png", f"--init={inputs[0]}"),
         *("--", *inputs),
     ]
 
 
-def test_a_missing_input_is_an_error_with_its_name_and_hash(copied):
-    sha256 = file_sha256(copied / "cafe_terrace.jpg")
-    (copied / "cafe_terrace.jpg").unlink()
-    for arguments in ([], ["-o", copied / "new.png"]):
-        result = run("rerun", copied / "out.png", *arguments)
+def test_a_missing_input_is_an_error_with_its_name_and_hash(recorded):
+    sha256 = file_sha256(recorded / "cafe_terrace.jpg")
+    (recorded / "cafe_terrace.jpg").unlink()
+    for arguments in ([], ["-o", recorded / "new.png"]):
+        result = run("rerun", recorded / "out.png", *arguments)
         assert (result.code, result.err.count("\n")) == (3, 1)
         assert f"style 'cafe_terrace.jpg' is not found (SHA-256 {sha256})" in result.err
         assert "`--search`, or another file with `--style`" in result.err
-    assert not (copied / "new.png").exists()
+    assert not (recorded / "new.png").exists()
 
 
-def test_a_changed_input_is_not_used(copied):
-    with (copied / "cafe_terrace.jpg").open("ab") as file:
+def test_a_changed_input_is_not_used(recorded):
+    with (recorded / "cafe_terrace.jpg").open("ab") as file:
         file.write(b"\0")
-    result = run("rerun", copied / "out.png", "-o", copied / "new.png")
+    result = run("rerun", recorded / "out.png", "-o", recorded / "new.png")
     assert result.code == 3
-    assert f"is not found: {copied}/cafe_terrace.jpg is another file" in result.err
+    assert f"is not found: {recorded}/cafe_terrace.jpg is another file" in result.err
 
 
-def test_inputs_are_found_below_the_folders_of_a_search(copied):
-    (copied / "a" / "b").mkdir(parents=True)
+def test_inputs_are_found_below_the_folders_of_a_search(recorded):
+    (recorded / "a" / "b").mkdir(parents=True)
     for name in ("chelsea.jpg", "cafe_terrace.jpg"):
-        (copied / name).rename(copied / "a" / "b" / name)
+        (recorded / name).rename(recorded / "a" / "b" / name)
     # A file of the same name that is not the input.
-    (copied / "a" / "chelsea.jpg").write_bytes(b"x")
-    assert run("rerun", copied / "out.png").code == 3
-    result = run("rerun", copied / "out.png", "--search", copied / "a")
+    (recorded / "a" / "chelsea.jpg").write_bytes(b"x")
+    assert run("rerun", recorded / "out.png").code == 3
+    result = run("rerun", recorded / "out.png", "--search", recorded / "a")
     assert result.code == 0
-    assert f"chelsea.jpg: {copied}/a/b/chelsea.jpg\n" in result.out
+    assert f"chelsea.jpg: {recorded}/a/b/chelsea.jpg\n" in result.out
 
 
-def test_recorded_weights_are_found_by_their_hash(copied):
-    shutil.copy(weights_path(None), copied / "mine.h5")
-    change_record(copied / "out.png", weights={"file": "mine.h5", "sha256": "5" * 64})
-    assert "mine.h5" not in run("rerun", copied / "out.png").out.splitlines()[-1]
-    with (copied / "mine.h5").open("ab") as file:
+def test_recorded_weights_are_found_by_their_hash(recorded):
+    shutil.copy(weights_path(None), recorded / "mine.h5")
+    change_record(recorded / "out.png", weights={"file": "mine.h5", "sha256": "5" * 64})
+    assert "mine.h5" not in run("rerun", recorded / "out.png").out.splitlines()[-1]
+    with (recorded / "mine.h5").open("ab") as file:
         file.write(b"\0")
-    change_record(copied / "out.png", weights=file_id(copied / "mine.h5"))
-    assert f"--weights={copied}/mine.h5" in run("rerun", copied / "out.png").out
+    change_record(recorded / "out.png", weights=file_id(recorded / "mine.h5"))
+    assert f"--weights={recorded}/mine.h5" in run("rerun", recorded / "out.png").out
 
 
 def change_record(path, **changes):
@@ -215,8 +227,8 @@ def change_record(path, **changes):
         (["out.png", "--style", "none.jpg"], 3, "none.jpg cannot be read"),
     ],
 )
-def test_mistakes_are_one_line(copied, monkeypatch, arguments, code, message):
-    monkeypatch.chdir(copied)
+def test_mistakes_are_one_line(recorded, monkeypatch, arguments, code, message):
+    monkeypatch.chdir(recorded)
     result = run("rerun", *arguments)
     assert (result.code, result.out, result.err.count("\n")) == (code, "", 1)
     assert message in result.err
@@ -232,7 +244,7 @@ def origin_of(command="stylize", inputs=INPUTS, **changes):
 
 
 def differences(*inputs, **changes):
-    return list(describe_differences(origin_of(**changes), inputs))
+    return list(describe_differences(origin_of(**changes), inputs, "TPU v5 lite"))
 
 
 def test_nothing_differs_in_a_run_of_the_same_environment():
@@ -243,6 +255,11 @@ def test_other_versions_are_told():
     assert differences(jaxstyle="0.1") == [f"made with jaxstyle 0.1, now {__version__}"]
     (line,) = differences(versions={"jax": "0.4.1"})
     assert line.startswith("made with jax 0.4.1, now ")
+
+
+def test_another_device_is_told():
+    assert differences(device="TPU v5 lite") == []
+    assert differences(device="cpu") == ["made on cpu, now on TPU v5 lite"]
 
 
 def test_options_that_were_not_recorded_are_told():

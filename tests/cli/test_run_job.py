@@ -201,6 +201,7 @@ def test_interrupted_run_writes_its_image_and_exits_130(tmp_path):
     assert "Traceback" not in err
     assert read_image(out).shape == (32, 48, 3)
     assert json.loads(report.read_text())["complete"] is False
+    assert 0 < metadata_of(out)["step"] < 100_000
     assert set(tmp_path.iterdir()) == {out, report}
 
 
