@@ -33,6 +33,7 @@ from jaxstyle.options import (
     halo_of,
     layers_of,
     split_term,
+    suggest,
 )
 from jaxstyle.spec import LossSpec, OptimizerSpec, Weights
 
@@ -371,15 +372,16 @@ class StyleConfig:
         }
 
 
-_EXPECTED: dict[Any, str] = {
+EXPECTED: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
-    bool: "yes or no",
+    bool: "true or false",
     tuple[int, ...]: "whole numbers separated by commas",
     tuple[float, ...]: "numbers separated by commas",
     Layers: "layers such as relu1_1 or relu1_1=4, separated by commas",
     TileSize: "a whole number, auto or none",
 }
+"""What the text of a field must be, by the type of the field."""
 
 
 def parse_value(name: str, text: str) -> Any:
@@ -420,7 +422,7 @@ def parse_value(name: str, text: str) -> Any:
             return tuple(get_args(kind)[0](item) for item in items)
         return kind(text)
     except (ValueError, KeyError):
-        raise ValueError(f"`{name}` is {text!r}; it must be {_EXPECTED[kind]}.") from None
+        raise ValueError(f"`{name}` is {text!r}; it must be {EXPECTED[kind]}.") from None
 
 
 def _to_pairs(layers: Layers) -> tuple[tuple[str, float], ...]:
@@ -449,7 +451,7 @@ def _to_number(f: dataclasses.Field, kind: type, value: Any) -> Any:
             return int(value)
     except (OverflowError, ValueError, TypeError):
         pass
-    raise ValueError(f"`{f.name}` is {value!r}; it must be {_EXPECTED[kind]}.")
+    raise ValueError(f"`{f.name}` is {value!r}; it must be {EXPECTED[kind]}.")
 
 
 def _check_terms(name: str, pairs: tuple[tuple[str, Any], ...], losses: Iterable[str]) -> None:
@@ -458,10 +460,8 @@ def _check_terms(name: str, pairs: tuple[tuple[str, Any], ...], losses: Iterable
     for term in terms:
         loss, _ = split_term(term)
         if loss and loss not in losses:
-            raise ValueError(
-                f"`{name}` has the loss {loss!r} in {term!r}; it must be one of "
-                f"{', '.join(losses)}."
-            )
+            hint = suggest(loss, losses, f"it must be one of {', '.join(losses)}.")
+            raise ValueError(f"`{name}` has the loss {loss!r} in {term!r}; {hint}")
     repeated = [term for term in dict.fromkeys(terms) if terms.count(term) > 1]
     if repeated:
         raise ValueError(f"`{name}` names a layer twice: {', '.join(repeated)}.")

@@ -51,6 +51,30 @@ LAYERS: tuple[str, ...] = _layer_names()
 """Names of all layers, from shallow to deep: `conv1_1`, `relu1_1`, ..., `pool5`."""
 
 
+def suggest(name: Any, names: Iterable[str], otherwise: str) -> str:
+    """Return the end of a message about an unknown name: the nearest valid one, if there is one.
+
+    A name that begins like the unknown one is nearer than any other.
+
+    Args:
+      name: the unknown name.
+      names: valid names.
+      otherwise: what to return if no valid name is near.
+
+    Example:
+      >>> suggest("relu4-2", LAYERS, "choose a layer.")
+      "did you mean 'relu4_2'?"
+      >>> suggest("paint", ["batch", "score"], "it must be batch or score.")
+      'it must be batch or score.'
+    """
+    if not isinstance(name, str) or len(name) < 2:
+        return otherwise
+    names = list(names)
+    begun = [known for known in names if known.startswith(name)]
+    nearest = begun or get_close_matches(name, names, n=1)
+    return f"did you mean {nearest[0]!r}?" if nearest else otherwise
+
+
 def check_layers(layers: Iterable[str]) -> None:
     """Raise unless every name in `layers` is a layer of VGG19.
 
@@ -64,9 +88,7 @@ def check_layers(layers: Iterable[str]) -> None:
         )
     for name in layers:
         if name not in LAYERS:
-            matches = get_close_matches(name, LAYERS, n=1)
-            names = f"valid layers are {', '.join(LAYERS)}."
-            hint = f"did you mean {matches[0]!r}?" if matches else names
+            hint = suggest(name, LAYERS, f"valid layers are {', '.join(LAYERS)}.")
             raise ValueError(f"unknown layer {name!r}; {hint}")
 
 
@@ -126,9 +148,10 @@ def check_option(name: str, value: Any, options: Any) -> None:
 
 
 def check_one_of(name: str, value: Any, options: Collection[str]) -> None:
-    """Raise `ValueError` unless `value` is one of `options`."""
+    """Raise `ValueError` unless `value` is one of `options`; the message suggests the nearest."""
     if value not in options:
-        raise ValueError(f"`{name}` is {value!r}; it must be one of {', '.join(options)}.")
+        hint = suggest(value, options, f"it must be one of {', '.join(options)}.")
+        raise ValueError(f"`{name}` is {value!r}; {hint}")
 
 
 def min_side(layers: Iterable[str], padding: Padding = "zeros") -> int:

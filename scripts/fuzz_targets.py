@@ -23,6 +23,7 @@ from fuzz_texts import (
     FITTING,
     TEMPLATES,
     damage_bytes,
+    damage_record,
     hostile,
     json_value,
     write_csv,
@@ -385,7 +386,7 @@ class Commands:
         # No weights, so that no command begins to compile.
         bad_weights = ["--weights", random.choice(("missing.h5", "photo.png"))]
         places = {"stylize": 2, "preview": 2, "texture": 1, "reconstruct": 1, "batch": 2,
-                  "layers": 2, "score": 3, "plan": 0}  # fmt: skip
+                  "layers": 2, "score": 3, "plan": 0, "rerun": 1, "completion": 1}  # fmt: skip
         if name == "weights":
             argv.append(random.choice(("info", "verify", "convert", hostile(random))))
             argv += [random.choice(("photo.png", hostile(random))) for _ in range(2)]
@@ -394,17 +395,73 @@ class Commands:
                 random.choice(("photo.png", "style.png", hostile(random)))
                 for _ in range(places.get(name, 1))
             ]
-            if name != "plan":
+            if name not in ("plan", "completion"):
                 argv += ["-o", random.choice(("out.png", "out", hostile(random)))]
         for _ in range(random.randrange(4)):
             argv.append(random.choice(self._flags[name] or ["--x"]))
             if random.random() < 0.9:
                 argv.append(hostile(random))
-        argv += bad_weights if name != "weights" else []
+        argv += bad_weights if name not in ("weights", "completion") else []
         if random.random() < 0.1:
             argv.insert(random.randrange(len(argv)), hostile(random))
         prints = (r".*" if {"-h", "--help", "--version"} & {*argv} else "", r"jaxstyle: .+")
         return Case(lambda: _command(argv), prints=prints)
+
+
+class Records:
+    """Configuration files, and images and reports whose metadata is damaged or hostile."""
+
+    share = 5
+
+    def __init__(self, folder: Path):
+        from PIL import Image
+
+        from jaxstyle import StyleConfig
+        from jaxstyle.cli import commands
+        from jaxstyle.io.provenance import input_ids, provenance
+        from jaxstyle.io.weights import weights_path
+
+        assert commands
+        (folder / "records").mkdir()
+        self._folder = folder / "records"
+        inputs = {role: [self._folder / f"{role}.png"] for role in ("content", "style")}
+        for (path,) in inputs.values():
+            Image.new("RGB", (24, 20), "red").save(path)
+        weights = {"file": weights_path(None).name, "sha256": "0" * 64}
+        origin = provenance("stylize", StyleConfig(size=32), input_ids(inputs), weights)
+        self._record = json.loads(json.dumps(origin)) | {"strength": 1, "sets": [{"relu1_1": 1}]}
+
+    def make(self, random: Random, folder: Path) -> Case:
+        for path in self._folder.iterdir():
+            shutil.copy(path, folder)
+        kind = random.choice(("png", "jpg", "json", "toml"))
+        path = folder / f"a.{kind}"
+        path.write_bytes(self._toml(random) if kind == "toml" else self._json(random, kind))
+        argv = ["rerun", str(path)]
+        if kind in ("json", "toml") or random.random() < 0.3:
+            # No weights, so that no command begins to compile.
+            argv = ["stylize", "content.png", "style.png", "-o", "out.png", "--config", str(path)]
+            argv += ["--weights", "missing.h5"]
+        return Case(lambda: _command(argv), prints=(r"[^\x00-\x1f\x7f-\x9f]*", r"jaxstyle: .+"))
+
+    def _json(self, random: Random, kind: str) -> bytes:
+        """Return a report or an image with a record that has been changed."""
+        from jaxstyle.io.images import encode_image
+
+        text = damage_record(random, self._record)
+        if kind == "json":
+            return text.encode("utf-8", "surrogatepass")
+        format = {"png": "PNG", "jpg": "JPEG"}[kind]
+        data = encode_image(np.full((20, 24, 3), 0.5), format, metadata={"jaxstyle": text})
+        return damage_bytes(random, data) if random.random() < 0.2 else data
+
+    def _toml(self, random: Random) -> bytes:
+        names = random.sample((*self._record["config"], "preset", "tile"), random.randrange(4))
+        row = {n: random.choice((hostile(random), FITTING.get(n, "1"))) for n in names}
+        if random.random() < 0.1:
+            row[hostile(random)] = hostile(random)
+        data = write_toml(random, [row]).replace("[[job]]\n", "").encode("utf-8", "surrogatepass")
+        return damage_bytes(random, data) if random.random() < 0.2 else data
 
 
 def _command(argv: list[str]) -> None:
@@ -429,5 +486,6 @@ TARGETS: dict[str, Any] = {
     "ledgers": Ledgers,
     "checkpoints": Checkpoint,
     "commands": Commands,
+    "records": Records,
 }
 """Targets by name."""

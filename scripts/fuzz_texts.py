@@ -110,3 +110,19 @@ def json_value(random: Random) -> Any:
          "x" * 5000, [], {}, [None], {"a": None}, {"a": {"b": 1}}, [1, "a"], ["nan"], deep,
          [1e308, -1e308], [0.0], [-1.0, 5.0], {"</style>": 1.0}, {"": 1}, [10**400], [True])
     )  # fmt: skip
+
+
+def damage_record(random: Random, origin: dict[str, Any]) -> str:
+    """Return a record of provenance in JSON, with up to two hostile entries, or damaged."""
+    record = json.loads(json.dumps(origin))
+    record["command"] = random.choice(("stylize", "preview", "texture", "reconstruct", "layers"))
+    for _ in range(random.choice((0, 1, 1, 2))):
+        table = random.choice((record, record.get("config"), record.get("inputs")))
+        if isinstance(table, dict):
+            name = random.choice((*table, "tile", "reconstructions", hostile(random)))
+            values = (json_value(random), hostile(random), [json_value(random)])
+            table[name] = random.choice(values)
+    text = json.dumps(record)
+    if random.random() < 0.3:
+        text = damage_bytes(random, text.encode()).decode("latin-1")
+    return text

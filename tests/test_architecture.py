@@ -74,7 +74,7 @@ def test_floors_touch_only_what_they_may(path):
 
 
 def test_the_parser_does_not_import_jax():
-    for name in ("__init__", "__main__", "parser", "flags"):
+    for name in ("__init__", "__main__", "arguments", "parser", "flags"):
         touched = {name.split(".")[0] for name in imports(PACKAGE / "cli" / f"{name}.py")}
         assert not touched & ARRAYS, name
 

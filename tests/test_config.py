@@ -67,7 +67,7 @@ def test_classic_follows_gatys_2016():
         ({"style_layers": ("sliced:relu6_1",)}, "unknown layer 'relu6_1'; did you mean"),
         (
             {"style_layers": ("slice:relu1_1",)},
-            "`style_layers` has the loss 'slice' in 'slice:relu1_1'; it must be",
+            "`style_layers` has the loss 'slice' in 'slice:relu1_1'; did you mean 'sliced'",
         ),
         (
             {"filter_limit": 3, "init": "adain"},

@@ -13,7 +13,7 @@ from fuzz_targets import TARGETS, Case, WrongError
 FUZZ = Path(fuzz.__file__)
 # A few seconds each.
 INPUTS = {"pictures": 800, "weights": 100, "jobs": 500, "ledgers": 200, "checkpoints": 60,
-          "commands": 300}  # fmt: skip
+          "commands": 300, "records": 400}  # fmt: skip
 
 
 def print_a_warning():

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from jax.experimental import topologies
 
+from jaxstyle.options import suggest
+
 
 class Device(NamedTuple):
     """A kind of accelerator.
@@ -138,7 +140,8 @@ def check_device(name: str, dtype: str = "float32") -> None:
       ValueError: t4 has no bfloat16; choose one of float32.
     """
     if name not in DEVICES:
-        raise ValueError(f"there is no device {name!r}; choose one of {', '.join(DEVICES)}.")
+        hint = suggest(name, DEVICES, f"choose one of {', '.join(DEVICES)}.")
+        raise ValueError(f"there is no device {name!r}; {hint}")
     if dtype not in DEVICES[name].flops:
         choice = ", ".join(sorted(DEVICES[name].flops))
         raise ValueError(f"{name} has no {dtype}; choose one of {choice}.")

@@ -6,32 +6,28 @@ import io
 import os
 import re
 import reprlib
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 from jaxstyle.batch.names import check_output_name, output_name
-from jaxstyle.config import StyleConfig, parse_value
+from jaxstyle.config import StyleConfig
 from jaxstyle.errors import ImageReadError
-from jaxstyle.io.atomic import RealPaths, check_name, name_limit, open_regular
+from jaxstyle.io.atomic import RealPaths, check_name, name_limit
+from jaxstyle.io.fields import FIELDS, read_fields
 from jaxstyle.io.remote import FilePath, is_remote, to_path
-from jaxstyle.options import NAME_TEMPLATE, Init, Pairing
+from jaxstyle.io.texts import parse_toml, read_text
+from jaxstyle.options import NAME_TEMPLATE, Init, Pairing, check_one_of, suggest
 from jaxstyle.presets import PRESETS
 
-_FIELDS = {f.name: f for f in dataclasses.fields(StyleConfig)}
 _FILES = ("content", "style", "mask", "output")
 _SHARED = ("styles", "config", "masks")
-_COLUMNS = (*_FILES, "preset", *_FIELDS)
+_COLUMNS = (*_FILES, "preset", *FIELDS)
 # A path with fewer bytes has no part that is too long.
 _MAX_BYTES_PER_CHARACTER = 4
 # Largest job file, in bytes by its format and in jobs.
 _MAX_BYTES, _MAX_JOBS = {".csv": 2**28, ".toml": 2**24}, 2_000_000
-# The TOML parser takes quadratic time for keys with many parts; dots in text do not count.
-_MAX_DOTS = 100
-_TOML_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'')
 
 
 @dataclass(frozen=True)
@@ -155,7 +151,7 @@ def read_job_file(path: FilePath, defaults: Defaults, template: str = NAME_TEMPL
       ImageReadError: the file cannot be read.
       ValueError: the file, a column or a value is invalid; the message names file and line.
     """
-    text = _read_text(path)
+    text = read_text(path, _MAX_BYTES[path.suffix.lower()])
     rows = _toml_rows(path, text) if path.suffix.lower() == ".toml" else _csv_rows(path, text)
     jobs, shared = [], {}
     for index, (place, row) in enumerate(rows, start=1):
@@ -171,25 +167,6 @@ def read_job_file(path: FilePath, defaults: Defaults, template: str = NAME_TEMPL
     if not jobs:
         raise ValueError(f"{path} contains no jobs; add at least one.")
     return jobs
-
-
-def _read_text(path: FilePath) -> str:
-    try:
-        with open_regular(path) as file:
-            limit = _MAX_BYTES[path.suffix.lower()]
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise ImageReadError(f"cannot read {path}: {error.strerror}.") from None
-    if len(data) > limit:
-        raise ValueError(f"{path} has more than {limit // 2**20} MiB; split it.")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.") from None
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise ValueError(f"{path}, line {line}: it contains a NUL character; save it as text.")
-    return text
 
 
 def _csv_rows(path: FilePath, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -217,15 +194,7 @@ def _csv_rows(path: FilePath, text: str) -> Iterator[tuple[str, dict[str, Any]]]
 
 
 def _toml_rows(path: FilePath, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if _TOML_TEXT.sub("", line).count(".") > _MAX_DOTS:
-            raise ValueError(f"{path}, line {number}: it has more than {_MAX_DOTS} dots; split it.")
-    try:
-        table = tomllib.loads(text)
-    except RecursionError:
-        raise ValueError(f"{path}: its values are nested too deeply; flatten them.") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    table = parse_toml(path, text)
     jobs, common = table.pop("job", []), table.pop("defaults", {})
     wrong = list(table)
     wrong += [] if isinstance(common, dict) else ["defaults"]
@@ -258,9 +227,7 @@ def _parse_job(
 ) -> Job:
     for name in row:
         if name not in _COLUMNS:
-            matches = get_close_matches(name, _COLUMNS, n=1)
-            columns = f"columns are {', '.join(_COLUMNS)}."
-            hint = f"did you mean {matches[0]!r}?" if matches else columns
+            hint = suggest(name, _COLUMNS, f"columns are {', '.join(_COLUMNS)}.")
             raise ValueError(f"unknown column {name!r}; {hint}")
     for name in ("content", "output", "init", "preset"):
         if not isinstance(row.get(name, ""), str):
@@ -270,20 +237,12 @@ def _parse_job(
         if not given:
             raise ValueError(f"`{name}` is missing; every job needs it.")
     preset = row.get("preset")
-    if preset is not None and preset not in PRESETS:
-        raise ValueError(f"`preset` is {preset!r}; it must be one of {', '.join(PRESETS)}.")
+    if preset is not None:
+        check_one_of("preset", preset, PRESETS)
     start = None if row.get("init") else defaults.start
     if row.get("init") and row["init"] not in get_args(Init):
         start = _join(folder, row.pop("init"))
-    fields = {
-        name: parse_value(name, value) if isinstance(value, str) else value
-        for name, value in row.items()
-        if name in _FIELDS
-    }
-    for name in ("content_layers", "style_layers"):
-        if not isinstance(fields.get(name, ()), list | tuple | dict):
-            value = reprlib.repr(fields[name])
-            raise ValueError(f"`{name}` is {value}; it must be a list or a table of layers.")
+    fields = read_fields({name: value for name, value in row.items() if name in FIELDS})
     config = defaults.config(preset, **fields)
     content = _join(folder, row["content"])
     if any("\0" in str(path) for path in (content, *styles, *masks, start)):

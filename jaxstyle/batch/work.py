@@ -118,7 +118,7 @@ class Worker:
             if self.stop is not None:
                 break
             for finished in self._run_batch(inputs, group):
-                writes.append(self._writers.submit(self._write, *finished))
+                writes.append(self._writers.submit(self._write, *finished, tile=group.config.tile))
             while len(writes) > 2 * group.batch:
                 writes.popleft().result()
         for future in writes:
@@ -209,7 +209,9 @@ class Worker:
             finished.append((item, np.asarray(result.image[i]), _summarize(result, i, seconds)))
         return finished
 
-    def _write(self, inputs: JobInputs, image: np.ndarray, summary: Record) -> None:
+    def _write(
+        self, inputs: JobInputs, image: np.ndarray, summary: Record, tile: int | None
+    ) -> None:
         """Write a result, then its record."""
         job = self._jobs[inputs.index]
         output = self._folder / job.output
@@ -219,7 +221,9 @@ class Worker:
                 pixels = np.concatenate([pixels, inputs.alpha], axis=-1)
             images.check_format(output, inputs.shape)
             # A job is what `jaxstyle stylize` does.
-            text = metadata(provenance("stylize", job.config, inputs.ids, self._weights))
+            origin = provenance("stylize", job.config, inputs.ids, self._weights)
+            device = jax.local_devices()[0].device_kind
+            text = metadata(origin, device=device, tile=tile)
             data = images.encode_image(pixels, images.FORMATS[output.suffix.lower()], metadata=text)
             write_bytes(output, data, parents=True)
             stamp = file_stamp(output)

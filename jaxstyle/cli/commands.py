@@ -23,8 +23,10 @@ from jaxstyle.batch.ledger import Ledger, Shard
 from jaxstyle.cli import distributed
 from jaxstyle.cli import layers as studies
 from jaxstyle.cli import plan as plans
+from jaxstyle.cli import rerun as reruns
 from jaxstyle.cli.batch import BatchOptions, run_batch
 from jaxstyle.cli.context import RunContext
+from jaxstyle.cli.parser import make_parser
 from jaxstyle.cli.run_job import STDOUT, ImageOptions, check_outputs, run_job, write_image
 from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.errors import ExitCode, WeightsError, computing, printable
@@ -38,7 +40,7 @@ from jaxstyle.io.pillow import pixel_limit, quiet
 from jaxstyle.io.provenance import metadata
 from jaxstyle.io.remote import FilePath, to_path
 from jaxstyle.loop.placement import rows_sharding
-from jaxstyle.options import Init
+from jaxstyle.options import Init, suggest
 from jaxstyle.presets import PRESETS
 from jaxstyle.reporting import print_product
 
@@ -79,9 +81,9 @@ def config_of(args: argparse.Namespace) -> StyleConfig:
 
 
 def flags_of(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the fields of `StyleConfig` that were given as flags."""
-    names = [f.name for f in dataclasses.fields(StyleConfig) if f.name in args]
-    values = ((name, getattr(args, name)) for name in names)
+    """Return the fields of `StyleConfig` that were given as flags, or in a configuration file."""
+    given = getattr(args, "configured", {}) | vars(args)
+    values = ((f.name, given[f.name]) for f in dataclasses.fields(StyleConfig) if f.name in given)
     return {n: parse_value(n, value) if isinstance(value, str) else value for n, value in values}
 
 
@@ -162,7 +164,8 @@ def preview(args: argparse.Namespace) -> int:
                 context.params, content, styles, config, strength=args.strength
             )
         pixels = np.concatenate([image, alpha], axis=-1)
-        write_image(options.output, pixels, metadata(record))
+        device = jax.local_devices()[0].device_kind
+        write_image(options.output, pixels, metadata(record, device=device))
         output = {"file": str(options.output), "width": width, "height": height}
         reporter.result(f"{options.output}: {width}x{height}, in one pass", output=output)
     return ExitCode.OK
@@ -207,6 +210,11 @@ def reconstruct(args: argparse.Namespace) -> int:
         ),
         warning=warning,
     )
+
+
+def rerun(args: argparse.Namespace) -> int:
+    """`jaxstyle rerun IMAGE -o OUT`."""
+    return reruns.rerun(reruns.RerunOptions.of(args), make_parser().parse_args, run)
 
 
 def plan(args: argparse.Namespace) -> int:
@@ -333,7 +341,9 @@ def take_start_file(args: argparse.Namespace) -> Path | None:
         return None
     path = Path(value)
     if not os.path.lexists(path) and not path.suffix:
-        raise ValueError(f"`init` is {value!r}; it must be {', '.join(get_args(Init))} or a file.")
+        words = get_args(Init)
+        hint = suggest(value, words, f"it must be {', '.join(words)} or a file.")
+        raise ValueError(f"`init` is {value!r}; {hint}")
     delattr(args, "init")
     return path
 

@@ -18,7 +18,9 @@ def add_options(
     start_file: bool = False,
     **defaults: Any,
 ) -> None:
-    """Add `--preset`, `--weights`, `--platform`, and a flag for each field of `StyleConfig`.
+    """Add a flag for each field of `StyleConfig`, and those that go with them.
+
+    These are `--preset`, `--config`, `--weights` and `--platform`.
 
     Args:
       parser: parser of the command.
@@ -33,6 +35,14 @@ def add_options(
             default="default",
             help="named set of options; other flags override it",
         )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="options from a file: .toml with lines such as style_weight = 20, .json written "
+        "by --report, or an image made by jaxstyle; flags override them, and options that "
+        "this command does not have are ignored",
+    )
     parser.add_argument(
         "--weights",
         type=Path,

@@ -91,6 +91,7 @@ def layers(options: StudyOptions, config: StyleConfig) -> ExitCode:
         context = RunContext.load(options, decoder=config.init == "adain")
         record = context.provenance(config, inputs)
         record |= {"sets": sets, "style_weights": options.style_weights}
+        record |= {"reconstructions": options.reconstructions}
         batch_size = options.batch_size or _choose_batch_size(
             context.params, content.shape[:2], sheet.panels
         )
@@ -101,7 +102,11 @@ def layers(options: StudyOptions, config: StyleConfig) -> ExitCode:
             done = sheet.fill(rendered, reporter)
         complete = done == len(sheet.panels)
         grid = sheet.draw()
-        images.write_image(options.output, grid, metadata=metadata(record))
+        images.write_image(
+            options.output,
+            grid,
+            metadata=metadata(record, device=jax.local_devices()[0].device_kind),
+        )
         if options.report is not None:
             report = {**record, "complete": complete, "scores": sheet.scores}
             write_bytes(options.report, (json.dumps(report, indent=2) + "\n").encode())

@@ -2,11 +2,12 @@
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, get_args
 
 from jaxstyle import __version__
+from jaxstyle.cli.arguments import Parser
+from jaxstyle.cli.completion import SHELLS, completion_script
 from jaxstyle.cli.flags import (
     add_logging,
     add_options,
@@ -17,26 +18,10 @@ from jaxstyle.cli.flags import (
     whole_numbers,
 )
 from jaxstyle.config import StyleConfig
-from jaxstyle.errors import ExitCode, one_line
+from jaxstyle.errors import ExitCode
 from jaxstyle.io.formats import MAX_PIXELS, describe_formats
 from jaxstyle.options import NAME_TEMPLATE, Engine, Pairing
 from jaxstyle.reporting import print_product
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line that names the program and its help."""
-
-    def _print_message(self, message: str, file: Any = None) -> None:
-        # argparse ignores a full disk.
-        if message and file is sys.stdout:
-            print_product(message, end="")
-        else:
-            super()._print_message(message, file)
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(
-            ExitCode.BAD_ARGUMENTS, f"jaxstyle: {one_line(message)} (see `{self.prog} --help`)\n"
-        )
 
 
 def make_parser() -> Parser:
@@ -48,17 +33,19 @@ def make_parser() -> Parser:
         epilog=f"Exit codes: {codes}. JAXSTYLE_DEBUG=1 shows where an error comes from.",
     )
     parser.add_argument("--version", action="version", version=f"jaxstyle {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_commands("commands", "COMMAND")
     for add in (
         _add_stylize,
         _add_preview,
         _add_texture,
         _add_reconstruct,
         _add_batch,
+        _add_rerun,
         _add_layers,
         _add_score,
         _add_plan,
         _add_weights,
+        _add_completion,
     ):
         add(commands)
     return parser
@@ -383,11 +370,64 @@ def _add_batch(commands: Any) -> None:
     add_options(parser, start_file=True)
 
 
+def _add_rerun(commands: Any) -> None:
+    parser = _add_command(commands, "rerun", "make an image again from its metadata, and compare")
+    parser.add_argument("picture", metavar="IMAGE", type=Path, help="image made by jaxstyle")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="image to write (default: only show the inputs, what differs, and the command)",
+    )
+    parser.add_argument(
+        "--search",
+        type=Path,
+        metavar="FOLDER",
+        action="append",
+        default=[],
+        help="folder to search for the inputs, with the folders below it; may be given several "
+        "times. The folders of the image and of this command are always searched. A file must "
+        "have the recorded name and SHA-256",
+    )
+    for role, text in (
+        ("content", "content image to use, whatever its name and SHA-256"),
+        ("style", "style image to use; give all of them, in the order of the run"),
+        ("mask", "mask to use; give all of them, in the order of the run"),
+        ("start", "image to start from"),
+    ):
+        parser.add_argument(
+            f"--{role}", type=Path, metavar="FILE", action="append", default=[], help=text
+        )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="VGG19 weights file to use instead of the recorded one",
+    )
+    add_platform(parser)
+    _add_max_pixels(parser)
+    add_logging(parser)
+
+
+def _add_completion(commands: Any) -> None:
+    parser = _add_command(commands, "completion", "print a script of shell completion")
+    parser.add_argument("shell", metavar="SHELL", choices=tuple(SHELLS), help="bash, zsh or fish")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    lines = [f"  jaxstyle completion {shell} > {path}" for shell, path in SHELLS.items()]
+    parser.epilog = "\n".join(["Install the script once; it starts no program:", *lines])
+    parser.set_defaults(run=_print_completion)
+
+
+def _print_completion(args: argparse.Namespace) -> int:
+    print_product(completion_script(make_parser(), args.shell))
+    return ExitCode.OK
+
+
 def _add_weights(commands: Any) -> None:
     weights = commands.add_parser(
         "weights", help="show, check and convert VGG19's weights", description="VGG19's weights."
     )
-    actions = weights.add_subparsers(title="actions", metavar="ACTION", required=True)
+    actions = weights.add_commands("actions", "ACTION")
     info = _add_command(actions, "info", "show what a weights file holds and where it came from")
     info.set_defaults(command="weights_info")
     info.add_argument("file", type=Path, nargs="?", help="weights file (default: the one in use)")

@@ -141,20 +141,24 @@ def run_job(
             reporter.note(warning)
         context = RunContext.load(options, decoder=config.init == "adain")
         record = context.provenance(config, inputs)
+        device = jax.local_devices()[0].device_kind
 
-        def save(image: Any) -> None:
+        def save(image: Any, step: int) -> None:
             if not options.writes:
                 return
+            part = {"step": step} if step < steps else {}
             pixels = images.resize(np.asarray(image), shape)
             if alpha is not None:
                 pixels = np.concatenate([pixels, alpha], axis=-1)
-            write_image(options.output, pixels, metadata(record))
+            text = metadata(record, device=device, tile=config.tile, **part)
+            write_image(options.output, pixels, text)
 
         if config.tile:
             logger.info("in tiles of %d pixels", config.tile)
         if rows > 1:
             logger.info("rows over %d devices", rows)
         plan = pyramid.levels(shape, config, rows)
+        steps = sum(count for _, count in plan)
         reporter.plan(pyramid.work(plan), levels=[size for size, _ in plan])
         with contextlib.ExitStack() as stack:
             callback = _Callback(reporter, plan, save, options.preview_every, stack)
@@ -173,7 +177,7 @@ def run_job(
                 resume = checkpoints and checkpoints.resume
                 check_equal(record=record, plan=plan, step=resume.step if resume else 0)
             result = _transfer(context.params, transfer, callback, checkpoints, config)
-            save(result.image)
+            save(result.image, len(result.trace.loss))
             summary = _summarize(options, result, shape, plan, time.perf_counter() - began)
             if options.report is not None and options.writes:
                 _write_report(options.report, record, summary, result)
@@ -209,7 +213,7 @@ class _Callback:
         self,
         reporter: Reporter,
         plan: Plan,
-        save: Callable[[Any], None],
+        save: Callable[[Any, int], None],
         preview_every: float | None,
         stack: contextlib.ExitStack,
     ):
@@ -238,7 +242,7 @@ class _Callback:
         last = progress.step == progress.steps
         due = self._preview_every is not None and now - self._last_preview >= self._preview_every
         if due and not last:
-            self._save(progress.image)
+            self._save(progress.image, progress.step)
             self._last_preview = now
         return self._interrupted
 
@@ -275,7 +279,7 @@ def _write_report(
         "loss": np.asarray(result.trace.loss).tolist(),
         "terms": {name: np.asarray(v).tolist() for name, v in result.trace.terms.items()},
     }
-    report = {**record, **summary, "device": str(jax.local_devices()[0]), "trace": trace}
+    report = {**record, **summary, "device": jax.local_devices()[0].device_kind, "trace": trace}
     write_bytes(path, (json.dumps(report, indent=2) + "\n").encode())
 
 

@@ -4,6 +4,7 @@ Reading applies the EXIF orientation, converts ICC profiles to sRGB and expands 
 Writing is atomic and embeds an sRGB profile.
 """
 
+import contextlib
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 from jaxstyle.errors import ImageReadError, WriteError
 from jaxstyle.io import decode
@@ -31,6 +32,8 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
 }
 # Largest side that a format can store, in pixels.
 _MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
+# JPEG files hold at most 64 KiB of EXIF data.
+_MAX_DESCRIPTION = 60_000
 
 
 def read_image(
@@ -153,7 +156,8 @@ def write_image(
     Args:
       path: file to create or replace.
       image: `[h, w, 3]` or `[h, w, 4]`, in [0, 1]. Values outside are clipped.
-      metadata: text chunks of a PNG file; other formats ignore it.
+      metadata: text chunks of a PNG file. In other formats, `jaxstyle` and `Software` are
+        written as the EXIF tags ImageDescription and Software, in ASCII.
 
     Raises:
       WriteError: the suffix is unknown, or the file cannot be written.
@@ -215,9 +219,48 @@ def encode_image(image: Any, format: str, *, metadata: Mapping[str, str] | None 
         for name, text in metadata.items():
             chunks.add_itxt(name, text)
         options["pnginfo"] = chunks
+    elif metadata:
+        options["exif"] = _make_exif(metadata)
     buffer = io.BytesIO()
     pil_image.save(buffer, format, icc_profile=_srgb_profile(), **options)
     return buffer.getvalue()
+
+
+def read_description(path: str | os.PathLike[str] | FilePath) -> str:
+    """Return the metadata `jaxstyle` that an image file carries; empty if it carries none.
+
+    Raises:
+      ImageReadError: as for `read_image`, as far as the header shows it.
+
+    Example:
+      >>> import tempfile
+      >>> from pathlib import Path
+      >>> import numpy as np
+      >>> from jaxstyle.io.images import read_description, write_image
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = Path(folder, "gray.jpg")
+      ...     write_image(path, np.full((16, 16, 3), 0.5), metadata={"jaxstyle": "{}"})
+      ...     read_description(path)
+      '{}'
+    """
+    text: Any = None
+    with decode.open_source(to_path(path)) as source:
+        if source.png is not None:
+            text = source.png.info.get("jaxstyle")
+        else:
+            # Damaged EXIF data raises many classes.
+            with contextlib.suppress(Exception):
+                text = source.image.getexif().get(ExifTags.Base.ImageDescription)
+    return text if isinstance(text, str) else ""
+
+
+def _make_exif(metadata: Mapping[str, str]) -> bytes:
+    """Return EXIF data with the metadata; without its description if that is too long."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Software] = metadata.get("Software", "")
+    if len(metadata.get("jaxstyle", "")) <= _MAX_DESCRIPTION:
+        exif[ExifTags.Base.ImageDescription] = metadata.get("jaxstyle", "")
+    return exif.tobytes()
 
 
 def _srgb_profile() -> bytes:

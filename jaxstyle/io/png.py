@@ -16,7 +16,11 @@ _MAX_PROFILE = 32 * 2**20
 _MAX_METADATA = 2**20
 _MAX_CHUNKS = 1_000_000
 # Text that holds metadata, under the names that Pillow gives it.
-_METADATA = {b"XML:com.adobe.xmp": "xmp", b"Raw profile type exif": "Raw profile type exif"}
+_METADATA = {
+    b"XML:com.adobe.xmp": "xmp",
+    b"Raw profile type exif": "Raw profile type exif",
+    b"jaxstyle": "jaxstyle",
+}
 # The DEFLATE format cannot compress better.
 _MAX_RATIO = 1032
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -109,7 +113,7 @@ def _chunks(file: io.BufferedReader, size: int) -> Iterator[tuple[bytes, int, in
 
 
 def _read_metadata(kind: bytes, keyword: bytes, text: bytes) -> dict[str, str | bytes]:
-    """Return the XMP or EXIF data of a text chunk; nothing if it is damaged."""
+    """Return the metadata of a text chunk; nothing if it is damaged."""
     compressed = kind == b"zTXt"
     if kind == b"zTXt":
         text = text[1:]

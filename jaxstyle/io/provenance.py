@@ -78,16 +78,24 @@ def provenance(
         "config": config.record,
         "inputs": inputs,
         "weights": weights,
-        "versions": _package_versions(),
+        "versions": package_versions(),
     }
 
 
-def metadata(origin: Mapping[str, Any]) -> dict[str, str]:
-    """Return the text entries of an image file, from the value of `provenance`."""
-    return {"Software": f"jaxstyle {__version__}", "jaxstyle": json.dumps(origin)}
+def metadata(origin: Mapping[str, Any], **details: Any) -> dict[str, str]:
+    """Return the text entries of an image file.
+
+    Args:
+      origin: the value of `provenance`.
+      details: what else tells how the file was made, such as the device. None of it prevents a
+        batch or a checkpoint from being resumed. Values that are false are left out.
+    """
+    entries = {**origin, **{name: value for name, value in details.items() if value}}
+    return {"Software": f"jaxstyle {__version__}", "jaxstyle": json.dumps(entries)}
 
 
 @cache
-def _package_versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that compute results."""
     packages = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
     return {"python": platform.python_version(), **{p: version(p) for p in packages}}

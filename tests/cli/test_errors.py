@@ -18,8 +18,7 @@ from jaxstyle.io import images
 STYLIZE = ["stylize", PHOTO, PAINTING, "-o", "o.png"]
 # Arguments, exit code, and part of the message.
 MISTAKES = {
-    "no command": ([], 2, "COMMAND"),
-    "unknown command": (["paint"], 2, "invalid choice: 'paint'"),
+    "unknown command": (["paint"], 2, "unknown command 'paint'"),
     "no output": (["stylize", PHOTO, PAINTING], 2, "-o/--output"),
     "unknown flag": ([*STYLIZE, "--sise", "3"], 2, "--sise"),
     "preset of a preview": (["preview", *STYLIZE[1:], "--preset", "x"], 2, "--preset"),
@@ -70,7 +69,7 @@ MISTAKES = {
     "texture that starts from a file": (
         ["texture", PAINTING, "-o", "o.png", "--init", PHOTO],
         2,
-        "invalid choice",
+        "it must be one of content, ",
     ),
     "aspect of zero": (
         ["texture", PAINTING, "-o", "o.png", "--aspect", "0"],
@@ -106,7 +105,7 @@ MISTAKES = {
     "misspelled start": (
         [*STYLIZE, "--init", "grey"],
         2,
-        "`init` is 'grey'; it must be content, adain, noise",
+        "`init` is 'grey'; did you mean 'gray'?",
     ),
     "start image of another aspect ratio": (
         [*STYLIZE, "--init", PAINTING],

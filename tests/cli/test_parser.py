@@ -9,7 +9,7 @@ from cli.quick import PAINTING, PHOTO, python, run
 from conftest import IMAGES
 
 from jaxstyle import PRESETS, StyleConfig, __version__
-from jaxstyle.cli import commands
+from jaxstyle.cli import commands, parser
 from jaxstyle.cli.parser import make_parser
 from jaxstyle.errors import ExitCode
 
@@ -63,7 +63,8 @@ def test_every_command_has_help_and_a_function(command):
     assert result.code == 0
     assert result.out.startswith(f"usage: jaxstyle {command} [-h]")
     assert result.err == ""
-    assert callable(getattr(commands, COMMANDS[command].get_default("command")))
+    name, function = (COMMANDS[command].get_default(key) for key in ("command", "run"))
+    assert callable(getattr(commands, name) if function is parser._run else function)
 
 
 def test_version_is_that_of_the_package():

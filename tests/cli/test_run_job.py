@@ -71,7 +71,8 @@ def test_report_and_metadata_describe_the_run(tmp_path):
     assert len(report["trace"]["loss"]) == len(report["trace"]["terms"]["tv"]) == 3
     metadata = metadata_of(out)
     assert metadata == {key: report[key] for key in metadata}
-    assert {"command", "config", "inputs", "weights", "versions", "jaxstyle"} == set(metadata)
+    keys = {"command", "config", "inputs", "weights", "versions", "jaxstyle", "device"}
+    assert keys == set(metadata)
 
 
 @pytest.mark.slow
@@ -200,6 +201,7 @@ def test_interrupted_run_writes_its_image_and_exits_130(tmp_path):
     assert "Traceback" not in err
     assert read_image(out).shape == (32, 48, 3)
     assert json.loads(report.read_text())["complete"] is False
+    assert 0 < metadata_of(out)["step"] < 100_000
     assert set(tmp_path.iterdir()) == {out, report}
 
 
