@@ -25,6 +25,7 @@ from jaxstyle.cli import layers as studies
 from jaxstyle.cli import plan as plans
 from jaxstyle.cli.batch import BatchOptions, run_batch
 from jaxstyle.cli.context import RunContext
+from jaxstyle.cli.live import live_page
 from jaxstyle.cli.run_job import STDOUT, ImageOptions, check_outputs, run_job, write_image
 from jaxstyle.config import StyleConfig, parse_value
 from jaxstyle.errors import ExitCode, WeightsError, computing, printable
@@ -66,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
             use_platform("cpu" if on_cluster else args.platform)
             if joined:
                 stack.enter_context(distributed.connected(together=args.command == "stylize"))
+        if getattr(args, "live", None) is not None:
+            stack.enter_context(live_page(args))
         return globals()[args.command](args)
 
 
