@@ -33,14 +33,13 @@ export class Picture {
     element("percent").textContent = String(Math.floor(100 * fraction));
     fill(element("facts"), [
       ["Step", `${step} of ${steps}`],
-      state.over ? ["Size", `${width} × ${height}`] : ["Time left", { clock: "left" }],
       ["Loss", short(state.curves?.loss.at(-1))],
       ["Elapsed", { clock: "elapsed" }],
-      ...(state.over ? [] : [
-        ["Level", levels.length > 1 ? `${level + 1} of ${levels.length}` : "1 of 1"],
-        ["Size", `${w} × ${h}`],
-      ]),
+      ["Level", `${level + 1} of ${levels.length}`],
+      ["Size", `${w} × ${h}`],
+      ["Final size", `${width} × ${height}`],
     ]);
+    document.querySelector(".percent .left").hidden = state.left == null;
     const work = levels.map(([a, b, count]) => a * b * count);
     const all = work.reduce((a, b) => a + b);
     let sum = 0;
@@ -88,6 +87,7 @@ export class Picture {
     const layer = element("result");
     layer.append(image);
     element("waiting").hidden = true;
+    if (!element("frame").classList.contains("started")) this.#start();
     const older = [...layer.children].slice(0, -1);
     setTimeout(() => older.forEach((node) => node.remove()), 500);
   }
@@ -118,11 +118,18 @@ export class Picture {
     element("replay").textContent = "Replay";
   }
 
+  // Offer the comparison once there are both pictures.
+  #start() {
+    const started = element("result").childElementCount > 0;
+    element("frame").classList.toggle("started", started);
+    if (!started || element("before").hidden) return;
+    for (const id of ["divider", "knob", "split", "tag-before", "tag-after"]) element(id).hidden = false;
+    this.#split();
+  }
+
   #split() {
     const value = Number(element("split").value), frame = element("frame");
     frame.style.setProperty("--split", `${value}%`);
-    // At the borders the knob stays inside.
-    frame.style.setProperty("--knob", `${-value}%`);
     element("tag-before").style.opacity = value > 12 ? "1" : "0";
     element("tag-after").style.opacity = value < 88 ? "1" : "0";
     element("split").setAttribute("aria-valuetext", `${Math.round(value)} % photo`);
@@ -145,8 +152,8 @@ export class Picture {
     if (!content) return;
     const before = element("before");
     before.onload = () => {
-      for (const id of ["before", "divider", "split", "tag-before", "tag-after"]) element(id).hidden = false;
-      this.#split();
+      before.hidden = false;
+      this.#start();
     };
     before.src = `picture/${encodeURIComponent(content.name)}`;
   }

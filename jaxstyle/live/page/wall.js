@@ -25,9 +25,10 @@ export class Wall {
       ["Done", String(before + done), "", total ? `of ${total}` : ""],
       ["Failed", String(failed), failed ? "bad" : ""],
       ["Left", String(left)],
-      ["Images per minute", done ? short(rate) : "–"],
-      state.over ? ["Done before", String(before)] : ["Time left", { clock: "left" }],
+      ["Images per minute", done ? rate.toFixed(1) : "–"],
+      ...(state.over ? [] : [["Time left", { clock: "left" }]]),
       ["Elapsed", { clock: "elapsed" }],
+      ...(before ? [["Done before", String(before)]] : []),
     ]);
     drawProgress(total ? [[(before + done) / total, ""], [failed / total, "bad"]] : []);
     element("failures-card").hidden = !failed;
