@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
@@ -35,9 +36,10 @@ def live_page(args: argparse.Namespace) -> Iterator[None]:
             try:
                 args.live = stack.enter_context(serve(port))
             except OSError as error:
+                reason = os.strerror(error.errno or 0)
                 raise ValueError(
-                    f"`--live` cannot use port {port} ({error.strerror or error}); choose another "
-                    "one, or none for a free one."
+                    f"`--live` cannot use port {port} ({reason}); choose another one, or none for "
+                    "a free one."
                 ) from error
         yield
 

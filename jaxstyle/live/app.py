@@ -13,7 +13,6 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
-from typing import Any
 
 from aiohttp import WSMsgType, web
 

@@ -60,7 +60,9 @@ async def open_tab():
     """Start the browser with one tab, and end it after the block."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         command = [BINARY, *_FLAGS, f"--user-data-dir={folder}", "about:blank"]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as browser:
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as browser:
             try:
                 port = await _read_port(Path(folder, "DevToolsActivePort"))
                 async with aiohttp.ClientSession() as session:

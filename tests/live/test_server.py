@@ -85,7 +85,9 @@ def test_the_page_is_served_with_a_strict_policy(page):
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
-@pytest.mark.parametrize("path", ["/", "/wrong/", "/wrong/page.js", "/wrong/news", "//", "/%C3%A9/"])
+@pytest.mark.parametrize(
+    "path", ["/", "/wrong/", "/wrong/page.js", "/wrong/news", "//", "/%C3%A9/"]
+)
 def test_a_request_without_the_token_gets_nothing(page, path):
     status, headers, body = request(page, path)
     assert status == 404
