@@ -37,7 +37,7 @@ export class Picture {
       ["Elapsed", { clock: "elapsed" }],
       ["Level", `${level + 1} of ${levels.length}`],
       ["Size", `${w} × ${h}`],
-      ["Final size", `${width} × ${height}`],
+      ...(w === width ? [] : [["Final size", `${width} × ${height}`]]),
     ]);
     document.querySelector(".percent .left").hidden = state.left == null;
     const work = levels.map(([a, b, count]) => a * b * count);
@@ -139,6 +139,13 @@ export class Picture {
     const key = JSON.stringify(inputs);
     if (key === this.#inputs) return;
     this.#inputs = key;
+    const content = inputs.find(({ role }) => role === "content");
+    const before = element("before");
+    before.onload = () => {
+      before.hidden = false;
+      this.#start();
+    };
+    if (content) before.src = `picture/${encodeURIComponent(content.name)}`;
     element("inputs-card").hidden = !inputs.length;
     element("inputs").replaceChildren(...inputs.map(({ name, role, file }) => {
       const item = make("li"), image = make("img");
@@ -148,13 +155,5 @@ export class Picture {
       item.title = file;
       return item;
     }));
-    const content = inputs.find(({ role }) => role === "content");
-    if (!content) return;
-    const before = element("before");
-    before.onload = () => {
-      before.hidden = false;
-      this.#start();
-    };
-    before.src = `picture/${encodeURIComponent(content.name)}`;
   }
 }
