@@ -37,6 +37,7 @@ function connect() {
   opened.onclose = () => {
     if (over || opened !== socket) return;
     setPhase("lost");
+    tell("The run has ended, or cannot be reached. This page keeps trying.");
     setTimeout(connect, wait);
     wait = Math.min(2 * wait, MAX_WAIT);
   };
@@ -83,7 +84,7 @@ function tell(text, bad = false) {
 
 // Clocks go on between two states.
 function tick() {
-  if (!state) return;
+  if (!state || document.documentElement.dataset.phase === "lost") return;
   const passed = state.over ? 0 : (performance.now() - received) / 1000;
   for (const node of document.querySelectorAll("[data-clock]")) {
     const value = state[node.dataset.clock];

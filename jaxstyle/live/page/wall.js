@@ -78,9 +78,12 @@ export class Wall {
   #enlarge(tile) {
     const image = element("large-image"), small = this.#nodes.get(tile.number)?.querySelector("img");
     this.#open = tile.number;
-    // The run may have ended since: then the thumbnail has to do.
-    image.onerror = () => { if (small && image.src !== small.src) image.src = small.src; };
-    image.src = `picture/${tile.number}`;
+    // The thumbnail, until there is a larger one. After the end of the run there is none.
+    if (small) image.src = small.src;
+    const larger = make("img");
+    larger.src = `picture/${tile.number}`;
+    larger.decode().then(() => { if (this.#open === tile.number) image.src = larger.src; }, () => {});
+    image.style.setProperty("--ratio", tile.width / tile.height);
     image.alt = tile.name;
     element("large-name").textContent = `${tile.name} · ${describe(tile)}`;
     const at = this.#tiles.findIndex(({ number }) => number === tile.number);
