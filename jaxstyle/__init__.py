@@ -70,8 +70,8 @@ if TYPE_CHECKING:
     from jaxstyle.vgg19 import normalize_weights as normalize_weights
 
 _SUBMODULES = (
-    *("adain", "analysis", "batch", "cluster", "color", "config", "errors", "host", "io", "loop"),
-    *("losses", "metrics", "objective", "ops", "optimize", "options", "presets", "pyramid"),
+    *("adain", "analysis", "batch", "cluster", "color", "config", "errors", "host", "io", "live"),
+    *("loop", "losses", "metrics", "objective", "ops", "optimize", "options", "presets", "pyramid"),
     *("reporting", "spec", "terms", "tiled", "tiles", "transfer", "types", "vgg19"),
 )
 

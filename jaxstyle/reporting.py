@@ -54,8 +54,8 @@ class Reporter:
         self._items_done += 1
         self._items_made += not failed
 
-    def note(self, text: str) -> None:
-        """Report a message for the user."""
+    def note(self, text: str, **fields: Any) -> None:
+        """Report a message for the user; `fields` are further fields of the JSON event."""
 
     def row(self, text: str, **fields: Any) -> None:
         """Print a row of a table that is the command's product, on stdout.
@@ -94,7 +94,7 @@ class LineReporter(Reporter):
         super().item(text, failed=failed, **fields)
         self.note(f"[{self._items_done}/{self._items}] {text}  {self._pace()}".rstrip())
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, **fields: Any) -> None:
         # One call per line: images finish in several threads.
         print(f"{printable_lines(text)}\n", end="", file=sys.stderr, flush=True)
 
@@ -126,7 +126,7 @@ class BarReporter(LineReporter):
         if failed:
             self.note(text)
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, **fields: Any) -> None:
         self._bar.console.print(
             printable_lines(text), markup=False, emoji=False, highlight=False, soft_wrap=True
         )
@@ -167,8 +167,8 @@ class JsonReporter(Reporter):
         super().item(text, failed=failed, **fields)
         self._emit("job", **fields)
 
-    def note(self, text: str) -> None:
-        self._emit("note", text=text)
+    def note(self, text: str, **fields: Any) -> None:
+        self._emit("note", text=text, **fields)
 
     def row(self, text: str, **fields: Any) -> None:
         if fields:

@@ -55,6 +55,14 @@ class Batch:
         self._reporter, self._shard = reporter, shard
         self._batch_size, self._overwrite = batch_size, overwrite
         self._ledger = Ledger(folder, shard)
+        self._worker: Worker | None = None
+        self._interrupted = False
+
+    def interrupt(self) -> None:
+        """Stop after the current chunk of steps; any thread may call it."""
+        self._interrupted = True
+        if self._worker is not None:
+            self._worker.interrupt()
 
     def run(self) -> ExitCode:
         """Do the pending jobs.
@@ -92,6 +100,9 @@ class Batch:
     def _do(self, groups: Sequence[Group]) -> ExitCode | None:
         """Do the jobs of the groups in this process; return why it stopped early, if it did."""
         with self._make_worker(self._params) as worker:
+            self._worker = worker
+            if self._interrupted:
+                worker.interrupt()
             for index, error in self._pending.failed.items():
                 worker.fail(index, error)
             for group in groups:

@@ -18,9 +18,11 @@ from jaxstyle.batch.plan import costs, size_batches
 from jaxstyle.batch.report import write_report
 from jaxstyle.batch.run import Batch, describe_plan, report_plan
 from jaxstyle.cli.context import Options, RunContext
+from jaxstyle.cli.live import LiveReporter
 from jaxstyle.errors import ExitCode, WriteError
 from jaxstyle.io.formats import MAX_PIXELS
 from jaxstyle.io.remote import FilePath, is_remote
+from jaxstyle.live.views import Page
 from jaxstyle.options import Engine, Platform
 from jaxstyle.reporting import Reporter
 
@@ -44,6 +46,7 @@ class BatchOptions(Options):
       workers: number of workers of the cluster, or `None` to choose by its devices.
       platform: where the workers compute, or `None` for JAX's choice.
       max_pixels: largest image that is read.
+      live: page that shows the batch, or `None`.
     """
 
     output: FilePath
@@ -57,6 +60,7 @@ class BatchOptions(Options):
     workers: int | None = None
     platform: Platform | None = None
     max_pixels: int = MAX_PIXELS
+    live: Page | None = None
 
 
 def run_batch(
@@ -86,6 +90,8 @@ def run_batch(
     if not is_remote(folder) and folder.exists() and not folder.is_dir():
         raise WriteError(f"cannot write to {folder}: it is a file; name a folder.")
     with options.reporter() as reporter:
+        if options.live is not None:
+            reporter = LiveReporter(reporter, options.live, folder)
         if options.shard is None and shard.count > 1:
             reporter.note(f"part {shard.index} of {shard.count} of the jobs, by {source}")
         if skipped:
@@ -105,6 +111,8 @@ def run_batch(
                 batch_size=options.batch_size,
                 overwrite=options.overwrite,
             )
+            if isinstance(reporter, LiveReporter):
+                reporter.view.on_stop(batch.interrupt)
             code = batch.run()
         outcomes = batch.outcomes
         if options.write_report:

@@ -26,6 +26,7 @@ from jaxstyle.cli import plan as plans
 from jaxstyle.cli import rerun as reruns
 from jaxstyle.cli.batch import BatchOptions, run_batch
 from jaxstyle.cli.context import RunContext
+from jaxstyle.cli.live import live_page
 from jaxstyle.cli.parser import make_parser
 from jaxstyle.cli.run_job import STDOUT, ImageOptions, check_outputs, run_job, write_image
 from jaxstyle.config import StyleConfig, parse_value
@@ -68,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
             use_platform("cpu" if on_cluster else args.platform)
             if joined:
                 stack.enter_context(distributed.connected(together=args.command == "stylize"))
+        if getattr(args, "live", None) is not None:
+            stack.enter_context(live_page(args))
         return globals()[args.command](args)
 
 

@@ -102,6 +102,15 @@ def seconds(text: str) -> float:
     return seconds
 
 
+def port(text: str) -> int:
+    """Parse the number of a port."""
+    if not text.isdecimal() or not 0 < int(text) < 2**16:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a port from 1 to 65535; without a port, give the flag last"
+        )
+    return int(text)
+
+
 def positive(text: str) -> int:
     """Parse a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:

@@ -13,6 +13,7 @@ from jaxstyle.cli.flags import (
     add_options,
     add_platform,
     numbers,
+    port,
     positive,
     seconds,
     whole_numbers,
@@ -95,6 +96,19 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         metavar="SECONDS",
         help="write the current image to the output after the first step, then at this interval",
+    )
+    _add_live(parser)
+
+
+def _add_live(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--live",
+        nargs="?",
+        type=port,
+        const=0,
+        metavar="PORT",
+        help="show the run on a web page for browsers on this machine, at the address that is "
+        "printed (default port: a free one)",
     )
 
 
@@ -366,6 +380,7 @@ def _add_batch(commands: Any) -> None:
         default=True,
         help="write report.html and contact sheets at the end (default: on)",
     )
+    _add_live(parser)
     add_logging(parser)
     add_options(parser, start_file=True)
 

@@ -16,6 +16,7 @@ import numpy as np
 from jaxstyle import pyramid
 from jaxstyle.cli.context import Options, RunContext
 from jaxstyle.cli.distributed import check_equal
+from jaxstyle.cli.live import show
 from jaxstyle.config import StyleConfig
 from jaxstyle.errors import DivergedError, ExitCode, WriteError, computing
 from jaxstyle.host import on_signals, release_memory
@@ -23,6 +24,7 @@ from jaxstyle.io import images
 from jaxstyle.io.atomic import RealPaths, check_output, write_bytes
 from jaxstyle.io.checkpoint import Checkpoints
 from jaxstyle.io.provenance import Inputs, metadata
+from jaxstyle.live.views import Page, PictureView
 from jaxstyle.loop.driver import Callback, Progress, Result
 from jaxstyle.reporting import Reporter, check_stdout, logger
 from jaxstyle.types import Params
@@ -44,6 +46,7 @@ class ImageOptions(Options):
       checkpoint: folder of checkpoints, or `None`.
       checkpoint_every: seconds between checkpoints.
       distributed: how the processes that make the image together are joined, or `None`.
+      live: page that shows the run, or `None`.
     """
 
     output: Path
@@ -52,6 +55,7 @@ class ImageOptions(Options):
     checkpoint: Path | None = None
     checkpoint_every: float = 60.0
     distributed: str | None = None
+    live: Page | None = None
 
     @property
     def writes(self) -> bool:
@@ -161,7 +165,12 @@ def run_job(
         steps = sum(count for _, count in plan)
         reporter.plan(pyramid.work(plan), levels=[size for size, _ in plan])
         with contextlib.ExitStack() as stack:
-            callback = _Callback(reporter, plan, save, options.preview_every, stack)
+            view = None
+            if options.live is not None:
+                save_now = None if options.output == STDOUT else save
+                view = PictureView(options.output.name, plan, inputs, save_now)
+                show(options.live, view, reporter)
+            callback = _Callback(reporter, plan, save, options.preview_every, stack, view)
             checkpoints = None
             if options.checkpoint is not None:
                 checkpoints = Checkpoints(
@@ -177,11 +186,15 @@ def run_job(
                 resume = checkpoints and checkpoints.resume
                 check_equal(record=record, plan=plan, step=resume.step if resume else 0)
             result = _transfer(context.params, transfer, callback, checkpoints, config)
+            if view is not None:
+                view.close_saving()
             save(result.image, len(result.trace.loss))
             summary = _summarize(options, result, shape, plan, time.perf_counter() - began)
             if options.report is not None and options.writes:
                 _write_report(options.report, record, summary, result)
         reporter.result(_final_line(summary), **summary)
+        if view is not None:
+            view.finish(result.image, _final_line(summary), complete=summary["complete"])
     return ExitCode.OK if summary["complete"] else ExitCode.INTERRUPTED
 
 
@@ -207,7 +220,7 @@ def _transfer(
 
 
 class _Callback:
-    """The callback of a run: reports progress, writes previews, stops after an interrupt."""
+    """The callback of a run: reports and shows progress, writes previews, stops if interrupted."""
 
     def __init__(
         self,
@@ -216,11 +229,14 @@ class _Callback:
         save: Callable[[Any, int], None],
         preview_every: float | None,
         stack: contextlib.ExitStack,
+        view: PictureView | None,
     ):
         self._reporter, self._plan, self._stack = reporter, plan, stack
-        self._save, self._preview_every = save, preview_every
+        self._save, self._preview_every, self._view = save, preview_every, view
         self._interrupted, self._last_preview = False, -np.inf
         self._level, self._began = -1, time.monotonic()
+        if view is not None:
+            view.on_stop(self.interrupt)
 
     def __call__(self, progress: Progress) -> bool:
         if self._level < 0:
@@ -239,6 +255,8 @@ class _Callback:
             step=progress.step,
             loss=loss,
         )
+        if self._view is not None:
+            self._view.update(progress)
         last = progress.step == progress.steps
         due = self._preview_every is not None and now - self._last_preview >= self._preview_every
         if due and not last:

@@ -78,7 +78,7 @@ class ClusterBatch(Batch):
             self._own.fail(index, error)
         self._job_work = {i: g.work / len(g.jobs) for g in groups for i in g.jobs}
         if groups:
-            with on_signals(self._interrupt):
+            with on_signals(self.interrupt):
                 self._run_tasks(groups)
             self._settle()
         if self._error is not None:
@@ -217,7 +217,8 @@ class ClusterBatch(Batch):
     def _fail_run(self, error: Exception) -> None:
         self._stop, self._error = ExitCode.UNEXPECTED, error
 
-    def _interrupt(self) -> None:
+    def interrupt(self) -> None:
+        """Stop after the current chunks of the workers' steps; any thread may call it."""
         self._stop = self._stop or ExitCode.INTERRUPTED
 
 
