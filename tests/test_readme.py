@@ -27,7 +27,9 @@ def test_the_python_example_runs(tmp_path, monkeypatch):
     assert names["many"].image.shape == (2, *names["result"].image.shape)
 
 
-def test_every_command_line_parses():
+def test_every_command_line_parses(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("run.toml").write_text("style_weight = 20\n")
     from jaxstyle.cli.commands import config_of, take_start_file
     from jaxstyle.cli.parser import make_parser
 

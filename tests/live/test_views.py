@@ -81,13 +81,13 @@ def test_stop_reaches_a_run_that_begins_later(early):
 
 def test_saving_writes_the_current_image_until_the_result_is_written():
     saved = []
-    view = make_view(save=saved.append)
+    view = make_view(save=lambda image, step: saved.append((image, step)))
     with pytest.raises(ValueError, match="cannot be saved"):
         view.save()
     view.update(make_progress(1, 0.25))
     view.save()
-    assert saved[0].shape == (16, 24, 3)
-    assert saved[0].max() == 0.25
+    ((image, step),) = saved
+    assert (image.shape, image.max(), step) == ((16, 24, 3), 0.25, 1)
     view.close_saving()
     assert not view.fields()["can_save"]
     with pytest.raises(ValueError, match="cannot be saved"):
