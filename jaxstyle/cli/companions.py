@@ -95,7 +95,7 @@ def open_companions(
     Raises:
       WriteError: one cannot be written.
     """
-    steps = () if timelapse is None else timelapse_steps(timelapse, shape, config, rows)
+    steps = () if timelapse is None else timelapse_steps(shape, config, rows)
     if not writes:
         yield Companions(sources, steps, None, None)
         return

@@ -72,14 +72,12 @@ class AnimationFormat:
 
     Attributes:
       max_edge: largest long edge of the frames, in pixels.
-      max_frames: largest number of frames, without the first and the last one.
       multiple: both sides of the frames are multiples of this.
       package: module that writes the format, or empty for Pillow itself.
       extra: optional dependency of jaxstyle that installs the module.
     """
 
     max_edge: int
-    max_frames: int
     multiple: int = 1
     package: str = ""
     extra: str = ""
@@ -90,11 +88,11 @@ class AnimationFormat:
         return not self.package or find_spec(self.package) is not None
 
 
-# A GIF file needs about as much memory per pixel as a video per twenty.
+# A GIF file is about three times as large as a video of the same pixels.
 ANIMATION_FORMATS = {
-    ".gif": AnimationFormat(640, 60),
-    ".webp": AnimationFormat(1024, 120),
-    ".mp4": AnimationFormat(1024, 120, 2, "imageio_ffmpeg", "video"),
+    ".gif": AnimationFormat(640),
+    ".webp": AnimationFormat(1024),
+    ".mp4": AnimationFormat(1024, 2, "imageio_ffmpeg", "video"),
 }
 """Formats of animations by file name suffix."""
 

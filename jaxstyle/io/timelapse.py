@@ -12,12 +12,14 @@ from numpy import ndarray
 
 from jaxstyle import pyramid
 from jaxstyle.config import StyleConfig
-from jaxstyle.io.animation import Animation, animation_format, open_animation
+from jaxstyle.io.animation import Animation, open_animation
 from jaxstyle.io.images import resize
 from jaxstyle.loop.driver import Progress
 
 # How long the frames are shown: the first one, all steps together, the last one.
 _FIRST, _STEPS, _LAST = 1000, 5000, 2000
+# Largest number of steps that are shown. Each of them ends a chunk, which costs a tenth of a step.
+_MAX_FRAMES = 60
 # Times are multiples of this, in all formats.
 _UNIT = 40
 # In a level, the image changes by about t^-0.6 in step t (coffee and cafe_terrace at 512 pixels).
@@ -51,22 +53,16 @@ def frame_steps(level_steps: Sequence[int], limit: int) -> tuple[int, ...]:
     return tuple(chosen.tolist())
 
 
-def timelapse_steps(
-    path: Path, shape: Sequence[int], config: StyleConfig, rows: int = 1
-) -> tuple[int, ...]:
+def timelapse_steps(shape: Sequence[int], config: StyleConfig, rows: int = 1) -> tuple[int, ...]:
     """Return the steps of a run after which its timelapse has a frame.
 
     Args:
-      path: animation to write, whose format limits the number of frames.
       shape: height and width of the content image, or their proportions.
       config: configuration of the run.
       rows: number of devices that the rows of the image are split over.
-
-    Raises:
-      WriteError: the format is unknown.
     """
     plan = pyramid.levels(shape, config, rows)
-    return frame_steps([count for _, count in plan], animation_format(path).max_frames)
+    return frame_steps([count for _, count in plan], _MAX_FRAMES)
 
 
 def _level_steps(count: int, density: float) -> ndarray:
@@ -120,7 +116,7 @@ def record_timelapse(
       True
     """
     path = Path(path)
-    steps = timelapse_steps(path, shape, config, rows)
+    steps = timelapse_steps(shape, config, rows)
     with open_animation(path, pyramid.fit_shape(shape, config.size)) as animation:
         yield Timelapse(animation, steps, first, alpha)
 
