@@ -71,8 +71,9 @@ if TYPE_CHECKING:
 
 _SUBMODULES = (
     *("adain", "analysis", "batch", "cluster", "color", "config", "errors", "host", "io", "live"),
-    *("loop", "losses", "metrics", "objective", "ops", "optimize", "options", "presets", "pyramid"),
-    *("reporting", "spec", "terms", "tiled", "tiles", "transfer", "types", "vgg19"),
+    *("loop", "losses", "metrics", "notebook", "objective", "ops", "optimize", "options"),
+    *("presets", "pyramid", "reporting", "spec", "terms", "tiled", "tiles", "transfer", "types"),
+    "vgg19",
 )
 
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -76,7 +76,7 @@ class Reporter:
         made = self._items_made
         parts = [f"{60 * made / seconds:.1f} images/min"] if made and seconds > 0 else []
         if self._fraction():
-            parts.append(f"{_clock(seconds * (1 / self._fraction() - 1))} left")
+            parts.append(f"{clock(seconds * (1 / self._fraction() - 1))} left")
         return ", ".join(parts)
 
 
@@ -273,7 +273,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,5 +1,7 @@
 """The notebook runs from top to bottom in a new process, as in Colab."""
 
+import base64
+import io
 import json
 import subprocess
 import sys
@@ -7,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 NOTEBOOK = Path(__file__).parent.parent / "scripts" / "colab_tpu.ipynb"
 RUN = """
@@ -27,6 +30,11 @@ def find_cell(text):
     return cell
 
 
+def read_size(data):
+    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+        return image.size
+
+
 @pytest.mark.slow
 def test_notebook_runs_and_displays_images(tmp_path):
     text = NOTEBOOK.read_text()
@@ -42,8 +50,12 @@ def test_notebook_runs_and_displays_images(tmp_path):
     displayed = [out for out in outputs if {"image/png", "image/jpeg"} & out.get("data", {}).keys()]
     # Photographs, live results and a contact sheet.
     assert len(displayed) == 3
-    photographs, results = (out["data"]["image/png"] for out in displayed[:2])
-    assert results != photographs
+    photographs, results = (out["data"] for out in displayed[:2])
+    assert read_size(photographs["image/png"]) == (2 * 64, 64)
+    # A grid, and the curve of the loss below.
+    assert read_size(results["image/jpeg"]) == (512, 254 + 4 + 96)
+    assert len(results["image/jpeg"]) < 270_000
+    assert [out for out in outputs if "step 6 of 6" in out.get("data", {}).get("text/plain", "")]
     assert not [out for out in outputs if out["output_type"] == "error"]
     (archive,) = (line for out in outputs for line in out.get("text", ()) if ".zip" in line)
     assert Path(archive.strip()).is_file()

@@ -123,6 +123,24 @@ def test_callback_that_returns_true_stops_with_a_full_size_result(params, conten
     )
 
 
+def test_chunks_end_at_the_callback_steps_without_changing_the_result(params, content, style):
+    by_one, seen = [], []
+    steps = {"callback": by_one.append, "callback_steps": range(1, 11)}
+    first = stylize(params, content, style, CONFIG, **steps)
+    other = stylize(params, content, style, CONFIG, callback=seen.append, callback_steps=(4, 9))
+    assert [progress.step for progress in by_one] == list(range(1, 11))
+    assert {4, 6, 9, 10} <= {progress.step for progress in seen}
+    np.testing.assert_array_equal(first.image, other.image)
+
+
+def test_fraction_of_the_work_counts_pixels(params, content, style):
+    seen = []
+    stylize(params, content, style, CONFIG, callback=seen.append, callback_steps=(6,))
+    # Levels of 16x24 and 32x48 pixels, with 6 and 4 steps.
+    fractions = {progress.step: progress.fraction for progress in seen}
+    assert (fractions[6], fractions[10]) == (6 / (6 + 4 * 4), 1)
+
+
 @pytest.mark.slow
 def test_diverged_run_returns_the_last_finite_image(params, content, style):
     config = dataclasses.replace(CONFIG, min_size=48, learning_rate=1e38, clamp=False)

@@ -25,6 +25,7 @@ from jaxstyle.cli import layers as studies
 from jaxstyle.cli import plan as plans
 from jaxstyle.cli import rerun as reruns
 from jaxstyle.cli.batch import BatchOptions, run_batch
+from jaxstyle.cli.companions import Sources
 from jaxstyle.cli.context import RunContext
 from jaxstyle.cli.live import live_page
 from jaxstyle.cli.parser import make_parser
@@ -126,19 +127,20 @@ def stylize(args: argparse.Namespace) -> int:
         config,
         inputs,
         shape,
-        lambda params, callback, resume: transfer.stylize(
+        lambda params, callback, steps, resume: transfer.stylize(
             params,
             content,
             styles,
             config,
             callback=callback,
+            callback_steps=steps,
             start=start,
             masks=np.stack(masks) if masks else None,
             resume=resume,
             sharding=rows_sharding(rows),
         ),
         rows=rows,
-        alpha=alpha if alpha.size else None,
+        sources=Sources(content, styles, masks, alpha if alpha.size else None),
         warning=warning,
     )
 
@@ -188,8 +190,8 @@ def texture(args: argparse.Namespace) -> int:
         config,
         inputs,
         shape,
-        lambda params, callback, _: transfer.synthesize_texture(
-            params, styles, config, callback=callback, shape=shape
+        lambda params, callback, steps, _: transfer.synthesize_texture(
+            params, styles, config, callback=callback, callback_steps=steps, shape=shape
         ),
         warning=warning,
     )
@@ -208,8 +210,8 @@ def reconstruct(args: argparse.Namespace) -> int:
         config,
         inputs,
         image.shape[:2],
-        lambda params, callback, _: transfer.reconstruct(
-            params, image, layers, config, callback=callback, of=args.of
+        lambda params, callback, steps, _: transfer.reconstruct(
+            params, image, layers, config, callback=callback, callback_steps=steps, of=args.of
         ),
         warning=warning,
     )

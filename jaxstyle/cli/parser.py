@@ -20,7 +20,7 @@ from jaxstyle.cli.flags import (
 )
 from jaxstyle.config import StyleConfig
 from jaxstyle.errors import ExitCode
-from jaxstyle.io.formats import MAX_PIXELS, describe_formats
+from jaxstyle.io.formats import FORMATS, MAX_PIXELS, describe_animations, describe_formats
 from jaxstyle.options import NAME_TEMPLATE, Engine, Pairing
 from jaxstyle.reporting import print_product
 
@@ -97,6 +97,12 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="write the current image to the output after the first step, then at this interval",
     )
+    parser.add_argument(
+        "--timelapse",
+        type=Path,
+        metavar="FILE",
+        help=f"write an animation of the run, 6 to 10 s long: {describe_animations()}",
+    )
     _add_live(parser)
 
 
@@ -168,6 +174,13 @@ def _add_stylize(commands: Any) -> None:
         default=60.0,
         metavar="SECONDS",
         help="interval of checkpoints; each level ends with one too (default: 60)",
+    )
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        metavar="FILE",
+        help="write content image, style images with their masks, and result side by side: "
+        f"{', '.join(FORMATS)}",
     )
     _add_distributed(
         parser,

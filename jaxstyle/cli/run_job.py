@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from jaxstyle import pyramid
+from jaxstyle.cli.companions import Companions, Sources, open_companions
 from jaxstyle.cli.context import Options, RunContext
 from jaxstyle.cli.distributed import check_equal
 from jaxstyle.cli.live import show
@@ -21,6 +22,7 @@ from jaxstyle.config import StyleConfig
 from jaxstyle.errors import DivergedError, ExitCode, WriteError, computing
 from jaxstyle.host import on_signals, release_memory
 from jaxstyle.io import images
+from jaxstyle.io.animation import check_animation
 from jaxstyle.io.atomic import RealPaths, check_output, write_bytes
 from jaxstyle.io.checkpoint import Checkpoints
 from jaxstyle.io.provenance import Inputs, metadata
@@ -29,8 +31,8 @@ from jaxstyle.loop.driver import Callback, Progress, Result
 from jaxstyle.reporting import Reporter, check_stdout, logger
 from jaxstyle.types import Params
 
-Transfer = Callable[[Params, Callback, Progress | None], Result]
-"""Makes a result from weights, a callback, and the progress of an earlier run."""
+Transfer = Callable[[Params, Callback, Collection[int], Progress | None], Result]
+"""Makes a result from weights, a callback and its steps, and the progress of an earlier run."""
 Plan = list[tuple[tuple[int, int], int]]
 STDOUT = Path("-")
 
@@ -42,6 +44,8 @@ class ImageOptions(Options):
     Attributes:
       output: image to write; `-` writes a PNG to stdout.
       report: JSON report to write, or `None`.
+      timelapse: animation of the run to write, or `None`.
+      compare: sheet with content image, style images and result to write, or `None`.
       preview_every: seconds between previews, or `None` for no previews.
       checkpoint: folder of checkpoints, or `None`.
       checkpoint_every: seconds between checkpoints.
@@ -51,6 +55,8 @@ class ImageOptions(Options):
 
     output: Path
     report: Path | None = None
+    timelapse: Path | None = None
+    compare: Path | None = None
     preview_every: float | None = None
     checkpoint: Path | None = None
     checkpoint_every: float = 60.0
@@ -78,7 +84,7 @@ def check_outputs(options: ImageOptions, inputs: Inputs) -> None:
     # Not `Path.resolve`, which raises on a loop of links.
     real_path = RealPaths()
     used = {real_path(path) for paths in inputs.values() for path in paths}
-    for path in (output, report):
+    for path in (output, report, options.timelapse, options.compare):
         if path is None or path == STDOUT:
             continue
         if os.path.realpath(path) in used:
@@ -98,6 +104,10 @@ def check_outputs(options: ImageOptions, inputs: Inputs) -> None:
         images.check_picture(output)
     if report is not None:
         check_output(report)
+    if options.compare is not None:
+        images.check_picture(options.compare)
+    if options.timelapse is not None:
+        check_animation(options.timelapse)
 
 
 def _is_utf8(path: Path) -> bool:
@@ -116,7 +126,7 @@ def run_job(
     shape: tuple[int, int],
     transfer: Transfer,
     *,
-    alpha: np.ndarray | None = None,
+    sources: Sources = Sources(),  # noqa: B008 - immutable
     rows: int = 1,
     warning: str = "",
 ) -> ExitCode:
@@ -128,7 +138,7 @@ def run_job(
       inputs: input files, for the record.
       shape: height and width of the result.
       transfer: makes the result.
-      alpha: transparency of the result, `[h, w, 1]`.
+      sources: images that the result is made from.
       rows: number of devices that the rows of the image are split over.
       warning: a message to report first, or nothing.
 
@@ -140,22 +150,26 @@ def run_job(
     began = time.perf_counter()
     if options.output != STDOUT and options.writes:
         images.check_picture(options.output, shape)
-    with options.reporter() as reporter:
+    beside, writes = (options.timelapse, options.compare), options.writes
+    opened = open_companions(*beside, sources, shape, config, rows=rows, writes=writes)
+    with opened as companions, options.reporter() as reporter:
         if warning:
             reporter.note(warning)
         context = RunContext.load(options, decoder=config.init == "adain")
         record = context.provenance(config, inputs)
         device = jax.local_devices()[0].device_kind
 
-        def save(image: Any, step: int) -> None:
-            if not options.writes:
-                return
+        def text(step: int) -> dict[str, str]:
             part = {"step": step} if step < steps else {}
+            return metadata(record, device=device, tile=config.tile, **part)
+
+        def save(image: Any, step: int) -> np.ndarray:
             pixels = images.resize(np.asarray(image), shape)
-            if alpha is not None:
-                pixels = np.concatenate([pixels, alpha], axis=-1)
-            text = metadata(record, device=device, tile=config.tile, **part)
-            write_image(options.output, pixels, text)
+            if sources.alpha is not None:
+                pixels = np.concatenate([pixels, sources.alpha], axis=-1)
+            if options.writes:
+                write_image(options.output, pixels, text(step))
+            return pixels
 
         if config.tile:
             logger.info("in tiles of %d pixels", config.tile)
@@ -185,13 +199,14 @@ def run_job(
             if options.distributed is not None:
                 resume = checkpoints and checkpoints.resume
                 check_equal(record=record, plan=plan, step=resume.step if resume else 0)
-            result = _transfer(context.params, transfer, callback, checkpoints, config)
+            result = _transfer(context.params, transfer, callback, companions, checkpoints, config)
             if view is not None:
                 view.close_saving()
-            save(result.image, len(result.trace.loss))
+            pixels = save(result.image, len(result.trace.loss))
             summary = _summarize(options, result, shape, plan, time.perf_counter() - began)
             if options.report is not None and options.writes:
                 _write_report(options.report, record, summary, result)
+            companions.write(pixels, text(len(result.trace.loss)))
         reporter.result(_final_line(summary), **summary)
         if view is not None:
             view.finish(result.image, _final_line(summary), complete=summary["complete"])
@@ -202,15 +217,17 @@ def _transfer(
     params: Params,
     transfer: Transfer,
     callback: Callback,
+    companions: Companions,
     checkpoints: Checkpoints | None,
     config: StyleConfig,
 ) -> Result:
     """Run or resume a transfer, and check that it did not diverge."""
+    callback = companions.watch(callback)
+    resume = None
+    if checkpoints is not None:
+        callback, resume = checkpoints.watch(callback), checkpoints.resume
     with computing("try a smaller --size"):
-        if checkpoints is None:
-            result = transfer(params, callback, None)
-        else:
-            result = transfer(params, checkpoints.watch(callback), checkpoints.resume)
+        result = transfer(params, callback, companions.steps, resume)
     if not bool(result.trace.finite[-1]):
         lbfgs = config.optimizer == "lbfgs"
         advice = "--optimizer pyramid_adam" if lbfgs else "a lower --learning-rate"
@@ -226,7 +243,7 @@ class _Callback:
         self,
         reporter: Reporter,
         plan: Plan,
-        save: Callable[[Any, int], None],
+        save: Callable[[Any, int], object],
         preview_every: float | None,
         stack: contextlib.ExitStack,
         view: PictureView | None,

@@ -66,6 +66,52 @@ READ_SUFFIXES = tuple(suffix for format in READ_FORMATS for suffix in format.suf
 """Suffixes of the files that a search of a folder finds."""
 
 
+@dataclass(frozen=True)
+class AnimationFormat:
+    """A format of animations that can be written.
+
+    Attributes:
+      max_edge: largest long edge of the frames, in pixels.
+      multiple: both sides of the frames are multiples of this.
+      package: module that writes the format, or empty for Pillow itself.
+      extra: optional dependency of jaxstyle that installs the module.
+    """
+
+    max_edge: int
+    multiple: int = 1
+    package: str = ""
+    extra: str = ""
+
+    @property
+    def installed(self) -> bool:
+        """Return whether the format can be written in this environment."""
+        return not self.package or find_spec(self.package) is not None
+
+
+# A GIF file is about three times as large as a video of the same pixels.
+ANIMATION_FORMATS = {
+    ".gif": AnimationFormat(640),
+    ".webp": AnimationFormat(1024),
+    ".mp4": AnimationFormat(1024, 2, "imageio_ffmpeg", "video"),
+}
+"""Formats of animations by file name suffix."""
+
+
+def describe_animations() -> str:
+    """Return which animations are written, and how large they are at most.
+
+    Example:
+      >>> from jaxstyle.io.formats import describe_animations
+      >>> print(describe_animations())
+      .gif (up to 640 pixels), .webp (up to 1024), .mp4 (up to 1024, extra `video`)
+    """
+    sizes = [f"up to {f.max_edge}" for f in ANIMATION_FORMATS.values()]
+    sizes[0] += " pixels"
+    extras = [f", extra `{f.extra}`" if f.extra else "" for f in ANIMATION_FORMATS.values()]
+    parts = zip(ANIMATION_FORMATS, sizes, extras, strict=True)
+    return ", ".join(f"{suffix} ({size}{extra})" for suffix, size, extra in parts)
+
+
 def describe_formats() -> str:
     """Return one sentence that says what is read and what is written.
 

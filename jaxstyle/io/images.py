@@ -209,9 +209,8 @@ def encode_image(image: Any, format: str, *, metadata: Mapping[str, str] | None 
     pixels = np.asarray(image, np.float32)
     if pixels.ndim != 3 or pixels.shape[-1] not in (3, 4):
         raise ValueError(f"`image` has shape {pixels.shape}; it must be [h, w, 3] or [h, w, 4].")
-    if format == "JPEG" and pixels.shape[-1] == 4:
-        alpha = pixels[..., 3:]
-        pixels = pixels[..., :3] * alpha + (1 - alpha)
+    if format == "JPEG":
+        pixels = composite(pixels)
     pil_image = Image.fromarray(np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8))
     options = dict(_SAVE_OPTIONS[format])
     if format == "PNG" and metadata:
@@ -261,6 +260,25 @@ def _make_exif(metadata: Mapping[str, str]) -> bytes:
     if len(metadata.get("jaxstyle", "")) <= _MAX_DESCRIPTION:
         exif[ExifTags.Base.ImageDescription] = metadata.get("jaxstyle", "")
     return exif.tobytes()
+
+
+def composite(pixels: Float[ndarray, "h w _c"], background: float = 1.0) -> Float[ndarray, "h w 3"]:
+    """Put an image on a gray background, by default white, if it has an opacity.
+
+    Args:
+      pixels: `[h, w, 3]`, or `[h, w, 4]` with opacity.
+      background: gray value from 0 to 1.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxstyle.io.images import composite
+      >>> composite(np.zeros((1, 1, 4), np.float32), 0.5)
+      array([[[0.5, 0.5, 0.5]]], dtype=float32)
+    """
+    if pixels.shape[-1] == 3:
+        return pixels
+    alpha = pixels[..., 3:]
+    return pixels[..., :3] * alpha + background * (1 - alpha)
 
 
 def _srgb_profile() -> bytes:

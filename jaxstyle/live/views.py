@@ -152,7 +152,7 @@ class PictureView(View):
         title: str,
         plan: Sequence[tuple[tuple[int, int], int]],
         inputs: Inputs,
-        save: Callable[[Any, int], None] | None = None,
+        save: Callable[[Any, int], object] | None = None,
     ):
         super().__init__(title)
         self._plan, self._save, self._saving = plan, save, threading.Lock()

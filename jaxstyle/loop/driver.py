@@ -6,7 +6,8 @@ program.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -76,6 +77,7 @@ class Progress(NamedTuple):
       image: current image, at the size of its level.
       state: optimization state.
       trace: loss and terms before each step so far.
+      fraction: share of the run's work that is done, from 0 to 1; work is counted in pixels.
     """
 
     step: int
@@ -86,6 +88,7 @@ class Progress(NamedTuple):
     image: Float[Array, "*batch h w 3"]
     state: State
     trace: Info
+    fraction: float = 0.0
 
 
 class Result(NamedTuple):
@@ -112,6 +115,7 @@ def run_transfer(
     callback: Callback | None,
     *,
     shape: Sequence[int],
+    callback_steps: Collection[int] = (),
     batched: bool = False,
     resume: Progress | None = None,
     sharding: jax.sharding.NamedSharding | None = None,
@@ -124,6 +128,7 @@ def run_transfer(
       inputs: one entry, or with `batched` several whose configurations differ in numbers alone.
       callback: called between chunks of steps; stops the run by returning true.
       shape: height and width of the result, in proportion.
+      callback_steps: numbers of steps after which a chunk ends in any case.
       batched: whether all arrays have a leading axis of images.
       resume: progress of an earlier run with the same inputs.
       sharding: sharding of the images, and of their rows, over devices; see `Placement`.
@@ -151,7 +156,10 @@ def run_transfer(
                 continue
             if level and remaining == level_steps:
                 state = run.enlarge_state(state, level)
-            chunks = run.run_level(state, level, remaining, ahead, one_chunk=callback is None)
+            first = level_start - remaining
+            ends = [step - first for step in callback_steps if first < step < level_start]
+            ends = [*sorted(ends), remaining]
+            chunks = run.run_level(state, level, ends, ahead, one_chunk=callback is None)
             for state, info in chunks:
                 infos.append(info)
                 if callback is None:
@@ -250,9 +258,18 @@ class _Run:
         return self._placement.put_images(state)
 
     def run_level(
-        self, state: State, level: int, num_steps: int, ahead: Ahead, *, one_chunk: bool
+        self, state: State, level: int, ends: Sequence[int], ahead: Ahead, *, one_chunk: bool
     ) -> Iterator[tuple[State, Info]]:
-        """Yield the state and the report after each chunk of a level's steps."""
+        """Yield the state and the report after each chunk of a level's steps.
+
+        Args:
+          state: state before the steps.
+          level: index of the level.
+          ends: numbers of steps, ascending, at which a chunk ends; the last one is that of the
+            level's steps.
+          ahead: compilations that another thread may have begun.
+          one_chunk: whether to take all steps in one call.
+        """
         ahead.claim(("targets", level))
         targets = self._build_targets(self.plan[level][0])
         targets = self._stack(targets, put=self._placement.put_targets)
@@ -262,12 +279,12 @@ class _Run:
         ahead.claim(("steps", level))
         if one_chunk:
             # With a static number of steps the run is differentiable.
-            yield run_steps(state, None, length=num_steps)
+            yield run_steps(state, None, length=ends[-1])
             return
         steps_done, chunk = 0, 1
-        while steps_done < num_steps:
+        while steps_done < ends[-1]:
             began = time.perf_counter()
-            count = min(chunk, num_steps - steps_done)
+            count = min(chunk, ends[bisect_right(ends, steps_done)] - steps_done)
             state, info = run_steps(state, count, length=_MAX_CHUNK)
             state = self._placement.put_images(state)
             steps_done += count
@@ -312,8 +329,9 @@ class _Run:
 
     def progress(self, state: State, info: Info, trace: Info, level: int) -> Progress:
         """Return what a callback receives after a chunk."""
+        step = trace.loss.shape[-1]
         return Progress(
-            step=trace.loss.shape[-1],
+            step=step,
             steps=sum(count for _, count in self.plan),
             level=level,
             levels=len(self.plan),
@@ -321,6 +339,7 @@ class _Run:
             image=self.render(state),
             state=state,
             trace=trace,
+            fraction=pyramid.work(self.plan, step) / pyramid.work(self.plan),
         )
 
     def _build_targets(self, shape: tuple[int, int]) -> list[Targets]:
