@@ -78,12 +78,12 @@ def test_the_output_is_updated_in_place(outputs, clock):
 
 
 def test_updates_are_limited_but_the_last_step_is_shown(outputs, clock):
-    show = notebook.show_progress(every=1)
+    show = notebook.show_progress(every=1.5)
     for step in range(1, 11):
         show(at(step))
         clock[0] += 0.4
     assert [text.split(",")[0] for text in texts(outputs)] == [
-        f"step {step} of 10" for step in (1, 4, 7, 10)
+        f"step {step} of 10" for step in (1, 5, 9, 10)
     ]
 
 

@@ -128,7 +128,7 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_are_found_before_any_work(tmp_path, monkeypatch, mistake):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("jaxstyle.cli.run_job.run_job", lambda *_, **__: pytest.fail("it ran"))
+    monkeypatch.setattr("jaxstyle.cli.commands.run_job", lambda *_, **__: pytest.fail("it ran"))
     arguments, code, message = MISTAKES[mistake]
     (tmp_path / "folder.png").mkdir()
     with Image.open(PHOTO) as photo:

@@ -44,7 +44,7 @@ def test_smooth_regions_have_no_bands(tmp_path, photo):
     shown = draw(tmp_path, [*(np.roll(photo, i, axis=-1) for i in range(3)), ramp])[-1]
     local = shown.astype(float).reshape(12, 8, 16, 8, 3).mean((1, 3))
     expected = ramp.astype(float).reshape(12, 8, 16, 8, 3).mean((1, 3))
-    np.testing.assert_allclose(local, expected, atol=8)
+    np.testing.assert_allclose(local, expected, atol=4)
 
 
 def test_small_changes_add_up(tmp_path):

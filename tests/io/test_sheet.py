@@ -51,8 +51,8 @@ def test_region_of_each_style_is_below_it():
     sheet = compare_sheet(flat(RED), styles, flat(RED), masks=[mask, 1 - mask])
     lower = widths(sheet[-20])
     assert [key for key, _ in lower if key == (1, 0, 0)] == [(1, 0, 0)] * 4
-    faint = [key for key, _ in lower if key not in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
-    assert faint  # The rest of the content image is shown faintly.
+    # The rest of the content image is shown faintly.
+    assert [key for key, count in lower if count > 10 and 0.5 < key[1] < 0.9]
 
 
 def test_opacity_is_put_on_the_background():
@@ -66,8 +66,9 @@ def test_large_results_are_reduced():
     assert sheet.shape[1] < 2 * 2048 + 200
 
 
-def test_extreme_styles_stay_within_their_columns():
-    sheet = compare_sheet(flat(RED), [flat(GREEN, (1, 900)), flat(BLUE, (900, 1))], flat(RED))
+@pytest.mark.parametrize("shape", [(1, 900), (900, 1)])
+def test_extreme_styles_stay_within_their_columns(shape):
+    sheet = compare_sheet(flat(RED), [flat(GREEN, shape)], flat(RED))
     assert sheet.shape[1] < 2 * 96 + 2.5 * 96 + 20
     assert sheet.shape[0] == 64 + 2 * 2
 
