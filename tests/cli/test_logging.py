@@ -120,7 +120,7 @@ def test_rows_of_a_table_are_the_same_in_text_and_json(runs):
     if command == "score":
         assert [row["score"] for row in rows] == list(metrics.MEANINGS)
         for row, line in zip(rows, lines, strict=True):
-            assert line.startswith(f"{row['score']:10} {row['value']:.4f}  ")
+            assert line.startswith(f"{row['score']:12} {row['value']:.4f}  ")
     if command == "plan":
         head, estimate = rows
         assert head["free_bytes"] > 0
