@@ -101,7 +101,7 @@ class Animation:
         folder: Path,
     ):
         self._path, self._file, self._folder = path, file, folder
-        self._writer = TiffImagePlugin.AppendingTiffWriter(file)
+        self._writer = _FrameWriter(file)
         self._count, self._error = 0, None
         self.shape = _frame_shape(shape, animation_format(path))
 
@@ -146,6 +146,14 @@ class Animation:
             reason = error.strerror or error
             raise WriteError(f"cannot write {self._path}: {reason}.") from error
         write_bytes(self._path, data)
+
+
+class _FrameWriter(TiffImagePlugin.AppendingTiffWriter):
+    """Appends frames to a TIFF file, whole after each of them."""
+
+    def close(self) -> None:
+        # Python calls it when the object is deleted. Pillow's would then seek in the closed file.
+        pass
 
 
 def _frame_shape(shape: Sequence[int], format: AnimationFormat) -> tuple[int, int]:
