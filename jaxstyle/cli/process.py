@@ -43,6 +43,10 @@ def run() -> NoReturn:
     if code and "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized():
         # JAX would wait for the other processes, which wait for this one.
         os._exit(code)
+    ahead = sys.modules.get("jaxstyle.loop.ahead")
+    if ahead is not None and ahead.is_compiling():
+        # A run that ended early: Python would wait for a program that nobody needs any more.
+        os._exit(code)
     sys.exit(code)
 
 

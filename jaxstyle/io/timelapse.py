@@ -18,12 +18,11 @@ from jaxstyle.loop.driver import Progress
 
 # How long the frames are shown: the first one, all steps together, the last one.
 _FIRST, _STEPS, _LAST = 1000, 5000, 2000
-# Largest number of steps that are shown. Each of them ends a chunk, which costs a tenth of a step.
+# Largest number of steps that are shown. Each of them ends a chunk, which takes time.
 _MAX_FRAMES = 60
 # Times are multiples of this, in all formats.
 _UNIT = 40
-# In a level, the image changes by about t^-0.6 in step t (coffee and cafe_terrace at 512 pixels).
-# With frames at the steps k^2.5, neighbors differ by about the same.
+# With frames at the steps k^2.5 of a level, neighbors differ by about the same.
 _POWER = 2.5
 
 

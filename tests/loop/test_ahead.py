@@ -1,5 +1,7 @@
 """Compilation in a second thread: which thread compiles what, and that nothing compiles twice."""
 
+import subprocess
+import sys
 import threading
 from collections import Counter
 
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxstyle import StyleConfig, stylize
-from jaxstyle.loop.ahead import Ahead
+from jaxstyle.loop.ahead import Ahead, is_compiling
 
 CONFIG = StyleConfig(
     size=32, min_size=16, steps=(2,), style_layers="relu1_1", content_layers="relu1_1"
@@ -78,3 +80,43 @@ def test_error_in_the_thread_is_ignored():
         ahead.add("a", lambda: 1 / 0)
         ahead.claim("a")
         ahead.claim("of no function")
+
+
+def test_settings_of_the_calling_thread_alone_prevent_compiling():
+    called = threading.Event()
+    with jax.default_matmul_precision("highest"), Ahead() as ahead:
+        ahead.add("a", called.set)
+        assert not called.wait(0.3)
+    with Ahead() as ahead:
+        ahead.add("b", called.set)
+        assert called.wait(10)
+
+
+def test_is_compiling_until_the_last_function_has_ended():
+    begun, go = threading.Event(), threading.Event()
+    with Ahead() as ahead:
+        ahead.add("a", lambda: (begun.set(), go.wait(10)))
+        begun.wait(10)
+    assert is_compiling()
+    go.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("jaxstyle-compile"):
+            thread.join(10)
+    assert not is_compiling()
+
+
+@pytest.mark.slow
+def test_process_does_not_wait_for_a_program_that_nobody_needs():
+    code = """
+import threading, time
+import jaxstyle.cli
+from jaxstyle.cli.process import run
+from jaxstyle.loop.ahead import Ahead
+begun = threading.Event()
+with Ahead() as ahead:
+    ahead.add("steps", lambda: (begun.set(), time.sleep(100)))
+    begun.wait()
+jaxstyle.cli.main = lambda: 130
+run()
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 130
