@@ -298,6 +298,8 @@ class _Run:
 
     def compile_ahead(self, ahead: Ahead, state: State, steps_done: int) -> None:
         """Compile the large programs of the levels that are not done in another thread."""
+        # Shapes alone, so that the first state's memory is freed.
+        state = jax.eval_shape(lambda arrays: arrays, state)
         level_end, first = 0, True
         for level, (_, level_steps) in enumerate(self.plan):
             level_end += level_steps
