@@ -114,6 +114,12 @@ class StyleConfig:
         "number of steps at each level, coarse to fine; the last number repeats",
         low=1,
     )
+    stop: float = _option(
+        0.0,
+        "end a level when a step lowers the loss by less than this share, on average over 10 "
+        "steps; try 0.002; 0 takes all steps",
+        low=0,
+    )
     content_layers: Layers = _option(
         (("relu4_2", 1.0),),
         "VGG19 layers of the content loss; self_similarity:LAYER compares the similarities "
@@ -364,7 +370,7 @@ class StyleConfig:
     @property
     def static_key(self) -> dict[str, Any]:
         """Options that must be equal for images to share one compiled program."""
-        names = ("size", "min_size", "scale_factor", "steps", "color")
+        names = ("size", "min_size", "scale_factor", "steps", "stop", "color")
         return {
             **{name: getattr(self, name) for name in names},
             **dataclasses.asdict(self.spec),

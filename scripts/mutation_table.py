@@ -320,7 +320,32 @@ _TILE_MUTATIONS = [
      ("tests/loop/test_placement.py::test_rows_over_devices_give_the_result_of_one_device",)),
 ]  # fmt: skip
 
+_PLATEAU, _SERVER = ("tests/loop/test_plateau.py",), ("tests/live/test_server.py",)
+
+_RUN_MUTATIONS = [
+    ("a flat image goes on", "state = programs.hold(self.flat, before, state)",
+     "programs.hold(self.flat, before, state)", _PLATEAU),
+    ("a loss is tested between two windows", "if done < 2 * WINDOW or done % WINDOW:",
+     "if done < 2 * WINDOW:", _PLATEAU),
+    ("programs are compiled with another thread's settings",
+     "if _settings() == self._settings:", "if True:", ("tests/loop/test_ahead.py",)),
+    ("a page needs no token", "if not secrets.compare_digest(token, self._token.encode()):",
+     "if False:", _SERVER),
+    ("a page may have any host", "if not _LOCAL.fullmatch(host):", "if False:", _SERVER),
+    ("a page of another site may ask", 'if origin is not None and origin != f"http://{host}":',
+     "if False:", _SERVER),
+    ("a timelapse has its last frame twice",
+     "progress.step >= self._due[-1] and progress.step < progress.steps:",
+     "progress.step >= self._due[-1]:", ("tests/io/test_timelapse.py",)),
+    ("grain is measured where the content image has detail",
+     "is_smooth = variance <= jnp.quantile(", "is_smooth = variance >= jnp.quantile(",
+     ("tests/test_metrics.py",)),
+    ("a repeated image is always the same", "    if not difference.any():", "    if True:",
+     ("tests/cli/test_rerun.py",)),
+]  # fmt: skip
+
 MUTATIONS: list[Mutation] = [
+    *(Mutation("run", *row) for row in _RUN_MUTATIONS),
     *(Mutation("tiles", *row) for row in _TILE_MUTATIONS),
     *(Mutation("losses", *row, _LOSSES) for row in _LOSS_MUTATIONS),
     *(Mutation("losses", *row[:3], (row[3],)) for row in _OTHER_LOSS_MUTATIONS),

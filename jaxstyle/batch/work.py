@@ -40,6 +40,7 @@ from jaxstyle.io.atomic import file_stamp, write_bytes
 from jaxstyle.io.provenance import FileId, metadata, provenance
 from jaxstyle.io.remote import FilePath
 from jaxstyle.loop.driver import Progress, Result, TransferInputs, run_transfer
+from jaxstyle.loop.plateau import count_steps
 from jaxstyle.loop.style_cache import StyleCache
 from jaxstyle.reporting import Reporter, logger
 from jaxstyle.types import Params
@@ -206,7 +207,9 @@ class Worker:
                 reason = "the loss is not finite any more; lower the learning rate."
                 self.fail(item.index, DivergedError(reason), item)
                 continue
-            finished.append((item, np.asarray(result.image[i]), _summarize(result, i, seconds)))
+            finished.append(
+                (item, np.asarray(result.image[i]), _summarize(result, i, group, seconds))
+            )
         return finished
 
     def _write(
@@ -305,12 +308,12 @@ def _describe(record: Record) -> str:
     return f"{record['output']}  loss {record['loss']:.4g}  {record['seconds']:.1f} s"
 
 
-def _summarize(result: Result, i: int, seconds: float) -> Record:
+def _summarize(result: Result, i: int, group: Group, seconds: float) -> Record:
     """Return the fields of image `i`'s record that tell how it was made."""
     loss = np.asarray(result.trace.loss[i])
     return {
         "seconds": round(seconds, 3),
-        "steps": len(loss),
+        "steps": count_steps(group.plan, loss, group.config.stop),
         "loss": float(loss[-1]),
         "terms": {name: float(values[i, -1]) for name, values in result.trace.terms.items()},
         "curve": [float(f"{x:.4g}") for x in loss[_curve_steps(len(loss))]],

@@ -28,6 +28,7 @@ from jaxstyle.io.checkpoint import Checkpoints
 from jaxstyle.io.provenance import Inputs, metadata
 from jaxstyle.live.views import Page, PictureView
 from jaxstyle.loop.driver import Callback, Progress, Result
+from jaxstyle.loop.plateau import count_steps
 from jaxstyle.reporting import Reporter, check_stdout, logger
 from jaxstyle.types import Params
 
@@ -203,7 +204,8 @@ def run_job(
             if view is not None:
                 view.close_saving()
             pixels = save(result.image, len(result.trace.loss))
-            summary = _summarize(options, result, shape, plan, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            summary = _summarize(options, result, shape, plan, config.stop, seconds)
             if options.report is not None and options.writes:
                 _write_report(options.report, record, summary, result)
             companions.write(pixels, text(len(result.trace.loss)))
@@ -286,12 +288,18 @@ class _Callback:
 
 
 def _summarize(
-    options: ImageOptions, result: Result, shape: tuple[int, int], plan: Plan, seconds: float
+    options: ImageOptions,
+    result: Result,
+    shape: tuple[int, int],
+    plan: Plan,
+    stop: float,
+    seconds: float,
 ) -> dict[str, Any]:
     losses = np.asarray(result.trace.loss)
     return {
         "output": {"file": str(options.output), "width": shape[1], "height": shape[0]},
-        "steps": len(losses),
+        "steps": count_steps(plan, losses, stop),
+        "planned": sum(count for _, count in plan),
         "loss": float(losses[-1]),
         "complete": len(losses) == sum(count for _, count in plan),
         "seconds": round(seconds, 3),
@@ -299,10 +307,12 @@ def _summarize(
 
 
 def _final_line(summary: dict[str, Any]) -> str:
-    output = summary["output"]
+    output, steps = summary["output"], str(summary["steps"])
+    if summary["complete"] and summary["steps"] < summary["planned"]:
+        steps += f" of {summary['planned']}"
     end = "" if summary["complete"] else ", interrupted: this is the result so far"
     return (
-        f"{output['file']}: {output['width']}x{output['height']}, {summary['steps']} steps, "
+        f"{output['file']}: {output['width']}x{output['height']}, {steps} steps, "
         f"loss {summary['loss']:.4g}, {summary['seconds']:.1f} s{end}"
     )
 

@@ -19,11 +19,12 @@ from jax.stages import Traced
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxstyle import pyramid
-from jaxstyle.config import StyleConfig
+from jaxstyle.config import StyleConfig, is_traced
 from jaxstyle.loop import programs
 from jaxstyle.loop.ahead import Ahead
 from jaxstyle.loop.initialize import prepare
 from jaxstyle.loop.placement import Placement
+from jaxstyle.loop.plateau import Plateau
 from jaxstyle.loop.style_cache import StyleCache
 from jaxstyle.objective import Targets, blend_weights, check_masks
 from jaxstyle.optimize import Info, State
@@ -138,6 +139,8 @@ def run_transfer(
       ValueError: the inputs do not fit each other, or the result is too small for its layers.
     """
     run = _Run(params, inputs, shape, batched, sharding, style_cache or StyleCache())
+    # The steps of a run that may end early are chunks even if nobody is called between them.
+    chunked = callback is not None or run.stops
     infos: list[Info] = []
     steps_done, stopped = 0, False
     if resume is None:
@@ -145,6 +148,8 @@ def run_transfer(
     else:
         steps_done, state = resume.step, run.resume_state(resume.state)
         infos.append(resume.trace)
+    if run.stops and is_traced(state.image):
+        raise ValueError("`stop` needs the loss of each step; set it to 0 under `jit` or `grad`.")
     with Ahead() as ahead:
         if callback is not None and sharding is None:
             run.compile_ahead(ahead, state, steps_done)
@@ -159,12 +164,15 @@ def run_transfer(
             first = level_start - remaining
             ends = [step - first for step in callback_steps if first < step < level_start]
             ends = [*sorted(ends), remaining]
-            chunks = run.run_level(state, level, ends, ahead, one_chunk=callback is None)
+            plateau = run.plateau(level, remaining, infos)
+            chunks = run.run_level(state, level, ends, ahead, plateau, chunked=chunked)
             for state, info in chunks:
                 infos.append(info)
-                if callback is None:
+                if not chunked:
                     continue
                 infos = [_concatenate(infos, np)]
+                if callback is None:
+                    continue
                 progress = run.progress(state, info, infos[0], level)
                 (stopped,) = run.agree(bool(callback(progress)) or not state.finite.any())
                 if stopped:
@@ -172,8 +180,8 @@ def run_transfer(
             if stopped:
                 break
     # On the device, every length of a trace would compile one more program.
-    trace = _concatenate(infos, jnp if callback is None else np)
-    trace = run.make_readable(trace) if callback is None else jax.device_put(trace)
+    trace = _concatenate(infos, np if chunked else jnp)
+    trace = jax.device_put(trace) if chunked else run.make_readable(trace)
     return Result(run.render(state, shape=run.shape), trace)
 
 
@@ -205,6 +213,7 @@ class _Run:
         self._inputs, self._style_cache = inputs, style_cache
         self.shape = pyramid.fit_shape(shape, self._config.size)
         self.plan = pyramid.levels(shape, self._config, rows)
+        self.stops = self._config.stop > 0
         self.agree, self.make_readable = self._placement.agree, self._placement.make_readable
         self._stack = partial(_stack, batched=batched, put=self._placement.put)
         self._static = {"optimizer_spec": self._config.optimizer_spec, "batched": batched}
@@ -257,8 +266,26 @@ class _Run:
         )
         return self._placement.put_images(state)
 
+    def plateau(self, level: int, remaining: int, infos: Sequence[Info]) -> Plateau | None:
+        """Return what finds where the loss of a level is flat, if the run may end early."""
+        if not self.stops:
+            return None
+        _, steps = self.plan[level]
+        if remaining < steps:
+            losses = np.asarray(infos[-1].loss)[..., remaining - steps :]
+        else:
+            losses = np.zeros((len(self._inputs), 0) if self._static["batched"] else 0)
+        return Plateau(self._config.stop, steps, losses)
+
     def run_level(
-        self, state: State, level: int, ends: Sequence[int], ahead: Ahead, *, one_chunk: bool
+        self,
+        state: State,
+        level: int,
+        ends: Sequence[int],
+        ahead: Ahead,
+        plateau: Plateau | None,
+        *,
+        chunked: bool,
     ) -> Iterator[tuple[State, Info]]:
         """Yield the state and the report after each chunk of a level's steps.
 
@@ -268,7 +295,8 @@ class _Run:
           ends: numbers of steps, ascending, at which a chunk ends; the last one is that of the
             level's steps.
           ahead: compilations that another thread may have begun.
-          one_chunk: whether to take all steps in one call.
+          plateau: finds where the loss is flat; the level then ends. `None` takes all steps.
+          chunked: whether to take the steps in chunks, or in one call.
         """
         ahead.claim(("targets", level))
         targets = self._build_targets(self.plan[level][0])
@@ -277,20 +305,26 @@ class _Run:
             programs.run_steps, self._params, targets, self._hyperparams, **self._static
         )
         ahead.claim(("steps", level))
-        if one_chunk:
+        if not chunked:
             # With a static number of steps the run is differentiable.
             yield run_steps(state, None, length=ends[-1])
             return
+        if plateau is not None:
+            ends = sorted({*ends, *plateau.ends()})
         steps_done, chunk = 0, 1
-        while steps_done < ends[-1]:
+        while steps_done < ends[-1] and not (plateau is not None and plateau.flat.all()):
             began = time.perf_counter()
             count = min(chunk, ends[bisect_right(ends, steps_done)] - steps_done)
-            state, info = run_steps(state, count, length=_MAX_CHUNK)
-            state = self._placement.put_images(state)
+            before = state
+            state, info = run_steps(before, count, length=_MAX_CHUNK)
             steps_done += count
             info = self.make_readable(info)
             # As NumPy: on the device, every length of a slice would compile one more program.
-            yield state, jax.tree.map(lambda rows, n=count: np.asarray(rows)[..., :n], info)
+            info = jax.tree.map(lambda rows, n=count: np.asarray(rows)[..., :n], info)
+            if plateau is not None:
+                state, info = plateau.hold(before, state, info)
+            state = self._placement.put_images(state)
+            yield state, info
             # By now the caller has waited for the chunk.
             (seconds,) = self.agree(time.perf_counter() - began)
             pace = _CHUNK_SECONDS / seconds

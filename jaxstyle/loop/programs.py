@@ -208,6 +208,14 @@ def enlarge_state(
     return _vmap_if(batched, enlarge_one)(keys, state, hyperparams, detail)
 
 
+@jax.jit
+def hold(held: Array, before: State, after: State) -> State:
+    """Return the state of a batch after a chunk, but that before it for images that are held."""
+    return jax.vmap(lambda h, old, new: jax.tree.map(partial(jnp.where, h), old, new))(
+        held, before, after
+    )
+
+
 @partial(jax.jit, static_argnames=("color", "shape", "batched"))
 def render_image(
     state: State,
