@@ -320,13 +320,15 @@ _TILE_MUTATIONS = [
      ("tests/loop/test_placement.py::test_rows_over_devices_give_the_result_of_one_device",)),
 ]  # fmt: skip
 
-_PLATEAU, _SERVER = ("tests/loop/test_plateau.py",), ("tests/live/test_server.py",)
+_SERVER = ("tests/live/test_server.py",)
 
 _RUN_MUTATIONS = [
     ("a flat image goes on", "state = programs.hold(self.flat, before, state)",
-     "programs.hold(self.flat, before, state)", _PLATEAU),
+     "programs.hold(self.flat, before, state)",
+     ("tests/loop/test_plateau.py::test_each_image_of_a_batch_ends_by_its_own_loss",)),
     ("a loss is tested between two windows", "if done < 2 * WINDOW or done % WINDOW:",
-     "if done < 2 * WINDOW:", _PLATEAU),
+     "if done < 2 * WINDOW:",
+     ("tests/loop/test_plateau.py::test_chunks_do_not_change_where_it_ends",)),
     ("programs are compiled with another thread's settings",
      "if _settings() == self._settings:", "if True:", ("tests/loop/test_ahead.py",)),
     ("a page needs no token", "if not secrets.compare_digest(token, self._token.encode()):",
@@ -341,7 +343,7 @@ _RUN_MUTATIONS = [
      "is_smooth = variance <= jnp.quantile(", "is_smooth = variance >= jnp.quantile(",
      ("tests/test_metrics.py",)),
     ("a repeated image is always the same", "    if not difference.any():", "    if True:",
-     ("tests/cli/test_rerun.py",)),
+     ("tests/cli/test_rerun.py::test_another_input_is_announced_and_the_difference_is_measured",)),
 ]  # fmt: skip
 
 MUTATIONS: list[Mutation] = [
