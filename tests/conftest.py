@@ -1,6 +1,14 @@
 """Shared fixtures; shapes are checked at run time, and dtypes are never promoted implicitly."""
 
+import os
 from pathlib import Path
+
+# Most of the time is compilation. Without LLVM's optimizations it is half; the programs are the
+# same up to rounding. `XLA_FLAGS= pytest` tests optimized ones.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# OpenBLAS's second thread waits in a loop: with another process on its core, an eigendecomposition
+# takes ten times as long.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -31,6 +39,12 @@ def assert_same_picture(image, expected, atol=2e-3):
     assert np.shape(image) == np.shape(expected)
     differs = np.abs(np.asarray(image, np.float64) - np.asarray(expected, np.float64)) > atol
     assert differs.mean() < 5e-3
+
+
+def with_devices(number):
+    """Return the environment of a process with `number` devices on the CPU."""
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={number}"
+    return {**os.environ, "XLA_FLAGS": flags}
 
 
 def arrays(random, *shapes):

@@ -1,5 +1,4 @@
 import dataclasses
-import os
 import subprocess
 import sys
 
@@ -7,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import SHORT_STEP, assert_same_picture
+from conftest import SHORT_STEP, assert_same_picture, with_devices
 from test_transfer import CONFIG as LONG_STEPS
 
 from jaxstyle import stylize, stylize_batch
@@ -202,5 +201,4 @@ assert (abs(np.asarray(spread.image) - np.asarray(whole.image)) > 2e-3).mean() <
 
 @pytest.mark.slow
 def test_batch_sharded_over_devices_equals_one_device():
-    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    subprocess.run([sys.executable, "-c", SHARDED], check=True, env=env)
+    subprocess.run([sys.executable, "-c", SHARDED], check=True, env=with_devices(4))

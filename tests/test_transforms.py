@@ -1,6 +1,5 @@
 """The pure functions under JAX's transformations: the table in `jaxstyle/README.md`, by cell."""
 
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
-from conftest import assert_same_picture
+from conftest import assert_same_picture, with_devices
 from jax import export
 
 import jaxstyle
@@ -167,8 +166,8 @@ with jax.set_mesh(explicit):
 
 @pytest.mark.slow
 def test_loss_targets_and_run_under_shard_map_and_explicit_axes():
-    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    subprocess.run([sys.executable, "-W", "error", "-c", TWO_DEVICES], check=True, env=env)
+    command = [sys.executable, "-W", "error", "-c", TWO_DEVICES]
+    subprocess.run(command, check=True, env=with_devices(2))
 
 
 @pytest.mark.slow
@@ -220,14 +219,14 @@ def test_float64_stays_float64(images):
         targets = make_targets(params, content, [style, content], config)
         assert {x.dtype for x in jax.tree.leaves(targets)} == {jnp.dtype("float64")}
         loss = lambda x: total_loss(params, x, targets, config.weights)[0]
-        image = content[::-1]
-        value, grad = jax.value_and_grad(loss)(image)
+        image, gradient = content[::-1], jax.jit(jax.grad(loss))
+        value, grad = jax.jit(loss)(image), gradient(image)
         assert value.dtype == grad.dtype == jnp.float64
         direction = jnp.asarray(np.random.default_rng(1).normal(size=image.shape))
-        after, before = (loss(image + step * direction) for step in (1e-6, -1e-6))
+        after, before = (jax.jit(loss)(image + step * direction) for step in (1e-6, -1e-6))
         np.testing.assert_allclose(jnp.vdot(grad, direction), (after - before) / 2e-6, rtol=1e-3)
-        product = jax.grad(lambda x: jnp.vdot(jax.grad(loss)(x), direction))
-        after, before = (jax.grad(loss)(image + step * direction) for step in (1e-10, -1e-10))
+        product = jax.jit(jax.grad(lambda x: jnp.vdot(jax.grad(loss)(x), direction)))
+        after, before = (gradient(image + step * direction) for step in (1e-10, -1e-10))
         measured = (after - before) / 2e-10
         error = jnp.linalg.norm(product(image) - measured)
         assert error < 1e-3 * jnp.linalg.norm(measured)

@@ -17,7 +17,7 @@ import types
 import jax
 import numpy as np
 import pytest
-from conftest import SHORT_STEP, assert_same_picture
+from conftest import SHORT_STEP, assert_same_picture, with_devices
 from PIL import Image
 
 import jaxstyle.batch.run
@@ -383,11 +383,9 @@ def test_several_devices_share_a_batch(folders):
     for other_shape in ("p1.png", "p3.png"):
         (folders / "photos" / other_shape).unlink()
     assert main(argv(folders, "--batch-size", "1")) == 0
-    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     command = [sys.executable, "-m", "jaxstyle.cli", *argv(folders, out="two")]
-    run = subprocess.run(
-        [*command, "--log-format", "json"], capture_output=True, env=env, check=True
-    )
+    command += ["--log-format", "json"]
+    run = subprocess.run(command, capture_output=True, env=with_devices(2), check=True)
     plan = json.loads(run.stdout.splitlines()[0])
     assert {group["batch"] for group in plan["groups"]} == {4}
     for name in output_hashes(folders):

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import IMAGES, assert_same_picture
+from conftest import IMAGES, assert_same_picture, with_devices
 from exchanges import exchanged_sizes
 
 from jaxstyle import StyleConfig
@@ -17,8 +17,7 @@ from jaxstyle.pyramid import levels, round_rows
 
 
 def run_on(devices, code, *arguments):
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    env = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    env = {**with_devices(devices), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", code, *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True, env=env)
     assert result.returncode == 0, result.stderr
