@@ -45,7 +45,7 @@ LEVELS = {
     "reconstruct": "level 48x32: first steps after",
     "batch": "48x32: 1 images, 1 at once",
 }
-JOB_RESULT = frozenset({"output", "steps", "loss", "complete", "seconds"})
+JOB_RESULT = frozenset({"output", "steps", "planned", "loss", "complete", "seconds"})
 # Fields of the result besides the name of the event.
 RESULT = {
     **dict.fromkeys(("stylize", "texture", "reconstruct"), JOB_RESULT),

@@ -274,3 +274,13 @@ def test_control_characters_of_names_do_not_reach_the_terminal(tmp_path):
     done = shell(tmp_path, "{}", "stylize", "a\x1b[2J\n.png", PAINTING, "-o", "o.png")
     assert done.returncode == 3
     assert done.stderr == b"jaxstyle: a\\x1b[2J .png does not exist.\n"
+
+
+@pytest.mark.parametrize(("given", "threads"), [(None, "1"), ("4", "4")])
+def test_lapack_has_one_thread_unless_the_user_says_otherwise(given, threads):
+    env = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    env |= {} if given is None else {"OPENBLAS_NUM_THREADS": given}
+    code = "import os; from jaxstyle.cli import main; main(['--version']); "
+    code += "print(os.environ['OPENBLAS_NUM_THREADS'])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert run.stdout.split()[-1] == threads
