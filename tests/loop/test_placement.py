@@ -153,9 +153,10 @@ def test_command_splits_what_is_too_large_for_a_device(tmp_path):
         text = run_on(2, COMMAND, free, "stylize", *images, "-o", output)
         assert message in text
         assert message or ("rows over" not in text and "tiles" not in text)
-        losses.append(re.search(r"loss [\d.]+", text)[0])
+        losses.append(float(re.search(r"loss ([\d.]+\d)", text)[1]))
         assert read_shape(output) == (64, 96)
-    assert len(set(losses)) == 1
+    # The last digit that is printed may be rounded the other way.
+    assert max(losses) - min(losses) < 0.015
 
 
 def test_heights_are_rounded_to_what_every_layer_can_split():
