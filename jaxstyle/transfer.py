@@ -73,7 +73,8 @@ def stylize(
       The result, and the loss at each step.
 
     Raises:
-      ValueError: arguments do not fit each other, or the result is too small for its layers.
+      ValueError: arguments do not fit each other, the result is too small for its layers, or
+        `config.stop` is not 0 where the loss is traced.
 
     Example:
       >>> import jax.numpy as jnp

@@ -6,8 +6,7 @@ from pathlib import Path
 # Most of the time is compilation. Without LLVM's optimizations it is half; the programs are the
 # same up to rounding. `XLA_FLAGS= pytest` tests optimized ones.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-# OpenBLAS's second thread waits in a loop: with another process on its core, an eigendecomposition
-# takes ten times as long.
+# As in the commands: threads of LAPACK wait in a loop, which takes cores from other workers.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np

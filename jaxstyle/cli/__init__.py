@@ -20,8 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     # XLA's own log is about its compilation cache and the host, not for users.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Threads of LAPACK wait for each other in a loop: with another process on a core, an
-    # eigendecomposition takes ten times as long.
+    # Threads of LAPACK wait for each other in a loop, which takes cores from other processes.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         from jaxstyle.cli.parser import make_parser
