@@ -632,19 +632,19 @@ def test_second_process_on_the_same_output_stops(folders, capsys):
 
 
 @pytest.mark.slow
-def test_batch_killed_25_times_gives_the_same_results(folders):
+def test_batch_killed_ten_times_gives_the_same_results(folders):
     """Kill the command at random moments and repeat it until it completes."""
     for number in range(4, 12):
         save_image(folders / "photos" / f"p{number}.png", (20, 30), number)
     steps = ["--steps", "120,120"]
     assert main(argv(folders, *steps, out="whole")) == 0
     generator, kills, code = random.Random(0), 0, None
-    while code != 0 or kills < 25:
+    while code != 0 or kills < 10:
         if code == 0:
-            # Completed before 25 kills: start over.
+            # Completed before ten kills: start over.
             shutil.rmtree(folders / "out")
         process = start(folders, *steps)
-        if kills < 25:
+        if kills < 10:
             # A process needs about two seconds before its first result.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=generator.uniform(0.2, 4.5))

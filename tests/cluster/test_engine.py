@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 OPTIONS = ["--size", "48", "--min-size", "48", "--steps", "40", "--no-report"]
 OPTIONS += ["--style-layers", "relu1_1", "--content-layers", "relu2_1"]
 # Deaths of workers in the longest test.
-DEATHS = 6
+DEATHS = 3
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_a_cluster_makes_the_pictures_of_one_process(folder, cluster):
 
 
 def test_killed_workers_lose_nothing_and_do_nothing_twice(folder):
-    process, deaths = start("out", "--workers", "2", "--steps", "150"), 0
+    process, deaths = start("out", "--workers", "2", "--steps", "80"), 0
     chance = random.Random(0)
     while deaths < DEATHS and process.poll() is None:
         time.sleep(chance.uniform(0, 3))
@@ -142,7 +142,7 @@ def test_killed_workers_lose_nothing_and_do_nothing_twice(folder):
 
 def test_machines_may_leave_and_join(folder, cluster):
     out = folder / "out"
-    process = start("out", "--address", cluster.address, "--steps", "150")
+    process = start("out", "--address", cluster.address, "--steps", "80")
     wait_for(lambda: worker_lines(out) >= 2)
     for text in ("remove", "add", "add"):
         cluster.order(text)
@@ -153,11 +153,11 @@ def test_machines_may_leave_and_join(folder, cluster):
 
 def test_a_killed_driver_is_started_again(folder, cluster):
     out = folder / "out"
-    process = start("out", "--address", cluster.address, "--steps", "150")
+    process = start("out", "--address", cluster.address, "--steps", "80")
     wait_for(lambda: worker_lines(out) >= 2)
     process.kill()
     process.communicate(timeout=60)
-    again = start("out", "--address", cluster.address, "--steps", "150")
+    again = start("out", "--address", cluster.address, "--steps", "80")
     _, errors = again.communicate(timeout=300)
     assert again.returncode == 0, errors
     assert "done before" in errors
