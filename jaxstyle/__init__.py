@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 
 _SUBMODULES = (
     *("adain", "analysis", "batch", "cluster", "color", "config", "errors", "host", "io", "live"),
-    *("loop", "losses", "metrics", "notebook", "objective", "ops", "optimize", "options"),
+    *("loop", "losses", "metrics", "motion", "notebook", "objective", "ops", "optimize", "options"),
     *("presets", "pyramid", "reporting", "spec", "terms", "tiled", "tiles", "transfer", "types"),
     "vgg19",
 )

@@ -346,9 +346,24 @@ _RUN_MUTATIONS = [
      ("tests/cli/test_rerun.py::test_another_input_is_announced_and_the_difference_is_measured",)),
 ]  # fmt: skip
 
+_MOTION_MUTATIONS = [
+    ("warp confuses rows and columns", "[points[..., 1], points[..., 0]], order=1",
+     "[points[..., 0], points[..., 1]], order=1"),
+    ("a flow is reliable where there and back disagree", "consistent & smooth & inside",
+     "smooth & inside"),
+    ("a flow is reliable at the edges of motion", "consistent & smooth & inside",
+     "consistent & inside"),
+    ("a flow is reliable outside of the frame", "consistent & smooth & inside",
+     "consistent & smooth"),
+    ("a pixel is a mean of all reliable frames", "jnp.maximum(weights - before, 0)", "weights"),
+    ("temporal loss ignores the reliability", "(jnp.asarray(reliability) * squares).mean(",
+     "squares.mean("),
+]  # fmt: skip
+
 MUTATIONS: list[Mutation] = [
     *(Mutation("run", *row) for row in _RUN_MUTATIONS),
     *(Mutation("tiles", *row) for row in _TILE_MUTATIONS),
+    *(Mutation("motion", *row, ("tests/test_motion.py",)) for row in _MOTION_MUTATIONS),
     *(Mutation("losses", *row, _LOSSES) for row in _LOSS_MUTATIONS),
     *(Mutation("losses", *row[:3], (row[3],)) for row in _OTHER_LOSS_MUTATIONS),
     *(Mutation("objective", *row[:3], (row[3],)) for row in _OBJECTIVE_MUTATIONS),

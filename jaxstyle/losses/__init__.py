@@ -29,4 +29,5 @@ from jaxstyle.losses.quantiles import sliced_loss as sliced_loss
 from jaxstyle.losses.quantiles import sliced_quantiles as sliced_quantiles
 from jaxstyle.losses.similarity import self_similarity as self_similarity
 from jaxstyle.losses.similarity import self_similarity_loss as self_similarity_loss
+from jaxstyle.losses.temporal import temporal_loss as temporal_loss
 from jaxstyle.losses.variation import total_variation as total_variation
