@@ -126,8 +126,9 @@ class StyleConfig:
         "between positions instead of the features",
     )
     style_layers: Layers = _option(
-        # Weights fall with depth: a strong relu5_1 would distort the shapes of the content image.
-        (("relu1_1", 4.0), ("relu2_1", 4.0), ("relu3_1", 2.0), ("relu4_1", 1.0), ("relu5_1", 0.2)),
+        # Strokes are in relu2_1 to relu4_1. A strong relu1_1 draws specks into smooth regions, a
+        # strong relu5_1 distorts the shapes of the content image.
+        (("relu1_1", 1.0), ("relu2_1", 1.5), ("relu3_1", 2.0), ("relu4_1", 1.5), ("relu5_1", 0.2)),
         "VGG19 layers of the style loss; LOSS:LAYER replaces --style-loss for one layer",
     )
     content_weight: float = _option(
@@ -137,7 +138,7 @@ class StyleConfig:
         low=0,
     )
     style_weight: float = _option(
-        12.0,
+        10.0,
         "weight of the style loss (β); larger makes the style stronger",
         traceable=True,
         low=0,

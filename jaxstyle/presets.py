@@ -19,6 +19,7 @@ PRESETS: dict[str, StyleConfig] = {
     # deepest one. The matting Laplacian keeps the edges of the content image.
     "photographic": StyleConfig(
         style_layers={"relu1_1": 4.0, "relu2_1": 2.0, "mean_std:relu3_1": 1.0},
+        style_weight=12.0,
         laplacian_weight=1000.0,
     ),
     # Strokes are in relu2_1 to relu4_1. relu5_1 would add objects of the style image;
