@@ -159,7 +159,7 @@ def share_program(configs: Sequence[StyleConfig]) -> list[StyleConfig]:
       >>> from jaxstyle import StyleConfig
       >>> configs = [StyleConfig(style_layers=name) for name in ("relu1_1", "relu2_1")]
       >>> share_program(configs)[0].style_layers
-      (('relu1_1', 12.0), ('relu2_1', 0.0))
+      (('relu1_1', 10.0), ('relu2_1', 0.0))
     """
     # Layer weights are relative, so the loss's own coefficients can be given as weights.
     content = {name: 0.0 for config in configs for name in config.weights.content}
