@@ -57,7 +57,7 @@ def reliability(
 ) -> Float[Array, "h w"]:
     """Return 1 for pixels of frame A whose flow to frame B can be trusted, otherwise 0.
 
-    Ruder et al. (2016), "Artistic style transfer for videos", section 4.3. A pixel counts 0 where
+    Ruder et al. (2016), "Artistic style transfer for videos". A pixel counts 0 where
     there and back does not end near it (it is hidden in B), where the flow changes abruptly (the
     edge of a moving object), or where it leaves the frame.
 
@@ -77,7 +77,10 @@ def reliability(
     returned = warp(back, flow)
     lengths = _squared(flow) + _squared(returned)
     consistent = _squared(flow + returned) <= 0.01 * lengths + 0.5
-    across, down = (jnp.diff(flow, axis=axis, append=_last(flow, axis)) for axis in (1, 0))
+    across, down = (
+        jnp.diff(flow, axis=1, append=flow[:, -1:]),
+        jnp.diff(flow, axis=0, append=flow[-1:]),
+    )
     smooth = _squared(across) + _squared(down) <= 0.01 * _squared(flow) + 0.002
     points, (height, width) = _end_points(flow), flow.shape[:2]
     corner = jnp.array([width - 1, height - 1], points.dtype)
@@ -90,8 +93,9 @@ def nearest_reliable(
 ) -> tuple[Float[Array, "h w c"], Float[Array, "h w"]]:
     """Combine warped frames: each pixel comes from the first frame that is reliable there.
 
-    The long-term consistency of Ruder et al. (2016), equation 9. A sum of their losses over all
-    frames differs from the loss of the combined frame by a constant.
+    The long-term consistency of Ruder et al. (2016). The sum of the temporal losses of all
+    frames, each where no nearer one is reliable, differs from that of the combined frame by a
+    constant.
 
     Args:
       frames: frames warped to the current one, the nearest first.
@@ -121,10 +125,6 @@ def _end_points(flow: Array) -> Array:
     height, width = flow.shape[:2]
     y, x = jnp.mgrid[:height, :width]
     return jnp.stack([x, y], axis=-1).astype(flow.dtype) + flow
-
-
-def _last(flow: Array, axis: int) -> Array:
-    return jax.lax.slice_in_dim(flow, flow.shape[axis] - 1, None, axis=axis)
 
 
 def _squared(vectors: Array) -> Array:

@@ -13,7 +13,7 @@ def temporal_loss(
 ) -> Float[Array, "*batch"]:
     """Compute the mean over pixels and channels of reliability (image - warped)².
 
-    Ruder et al. (2016), "Artistic style transfer for videos", equation 7.
+    Ruder et al. (2016), "Artistic style transfer for videos".
 
     Args:
       image: current frame.

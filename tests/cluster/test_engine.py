@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 OPTIONS = ["--size", "48", "--min-size", "48", "--steps", "40", "--no-report"]
 OPTIONS += ["--style-layers", "relu1_1", "--content-layers", "relu2_1"]
-# Deaths of workers in the longest test.
+# Deaths in the test that kills workers.
 DEATHS = 3
 
 
