@@ -75,7 +75,7 @@ import fuzz, test_fuzz
 fuzz.get_context = lambda _: multiprocessing.get_context("fork")
 fuzz.TARGETS["faulty"] = test_fuzz.Faulty
 tasks = iter([("faulty", i) for i in range(len(test_fuzz.FAULTS))])
-for _, _, outcome in fuzz.run(tasks, Path(sys.argv[1]), 0, jobs=1, seconds=2):
+for _, _, outcome in fuzz.run(tasks, Path(sys.argv[1]), 0, jobs=1, seconds=15):
     print(outcome.kind)
 """
 
