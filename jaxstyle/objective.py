@@ -5,9 +5,9 @@ images, and `total_loss`, which compares an image with them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstyle.config import StyleConfig, is_traced
-from jaxstyle.losses import color_windows, laplacian_loss, self_similarity, total_variation
+from jaxstyle.losses import (
+    color_windows,
+    laplacian_loss,
+    self_similarity,
+    temporal_loss,
+    total_variation,
+)
 from jaxstyle.losses.laplacian import banded_laplacian_loss
 from jaxstyle.losses.variation import banded_variation
 from jaxstyle.ops.deferred_grad import deferred_grad
@@ -25,6 +31,20 @@ from jaxstyle.spec import LossSpec, Weights
 from jaxstyle.terms import SIMILARITY, LayerTargets, extract_features, family_of, layer_losses
 from jaxstyle.tiled import tiled_losses, tiled_maps, tiled_statistics
 from jaxstyle.types import AnyArray, Params, check_floating
+
+
+class Previous(NamedTuple):
+    """What the frames before one of a video show at its pixels, for the temporal loss.
+
+    Attributes:
+      image: their results, warped to this frame; RGB in [0, 1].
+      weight: coefficient of the temporal loss at each pixel: its weight in the total loss times
+        the reliability of the flow.
+    """
+
+    image: Float[AnyArray, "*batch h w 3"]
+    weight: Float[AnyArray, "*batch h w"]
+
 
 StyleStatistics = dict[str, Any]
 """Statistics of one style image, per style term."""
@@ -48,6 +68,7 @@ class Targets:
       spec: layers and forms of the losses.
       windows: target of the matting Laplacian, or `None` if it is not used.
       size: height and width of the content image, or `None` if the loss does not use it.
+      previous: target of the temporal loss, or `None` if it is not used.
     """
 
     # JAX also fills trees with placeholders, so the leaves have no fixed type.
@@ -58,6 +79,7 @@ class Targets:
     spec: LossSpec = field(metadata={"static": True})
     windows: Any = None
     size: tuple[int, ...] | None = field(default=None, metadata={"static": True})
+    previous: Any = None
 
 
 def make_targets(
@@ -67,6 +89,7 @@ def make_targets(
     config: StyleConfig,
     *,
     masks: Float[AnyArray, "styles mask_h mask_w"] | None = None,
+    previous: Previous | None = None,
 ) -> Targets:
     """Compute the targets of `total_loss`.
 
@@ -79,6 +102,7 @@ def make_targets(
       config: layers, blend and network options.
       masks: one mask per style image: its weight at each pixel of the result, at least 0. Each
         style then applies only to its region.
+      previous: what the frames before show, at the size of the result; for the temporal loss.
 
     Returns:
       Targets for images of the size of `content`.
@@ -107,7 +131,8 @@ def make_targets(
     for style in styles:
         _check_image("styles", style)
     statistics = [compute_style_statistics(params, style, config.spec) for style in styles]
-    return build_targets(params, content, statistics, blend, masks, config.spec)
+    targets = build_targets(params, content, statistics, blend, masks, config.spec)
+    return replace(targets, previous=previous)
 
 
 def blend_weights(config: StyleConfig, styles: int) -> Float[Array, " styles"]:
@@ -255,7 +280,8 @@ def total_loss(
     """Compute the loss of one image, and its terms.
 
     α Σ_l w_l content_l + β Σ_l w_l style_l + γ tv. Gatys et al. (2016), eq. 7, plus a total
-    variation and, if it has a weight, a matting Laplacian. Use `jax.vmap` for a batch of images.
+    variation and, if they are used, a matting Laplacian and a temporal loss. Use `jax.vmap` for
+    a batch of images.
 
     Args:
       params: weights from `load_weights`.
@@ -265,7 +291,8 @@ def total_loss(
 
     Returns:
       The loss, and its terms `{"content", "style/<term>", ..., "tv"}`, including their
-      coefficients, with `"laplacian"` if it has a weight. The loss is the sum of the terms.
+      coefficients, with `"laplacian"` if it has a weight and `"temporal"` if `targets` has
+      previous frames. The loss is the sum of the terms.
 
     Raises:
       ValueError: If the image is a batch, or does not have the size of the targets.
@@ -319,6 +346,8 @@ def total_loss(
     if targets.windows is not None:
         residual = banded_laplacian_loss if spec.tile else laplacian_loss
         terms["laplacian"] = weigh(weights.laplacian, residual(image, targets.windows))
+    if targets.previous is not None:
+        terms["temporal"] = temporal_loss(image, *targets.previous).astype(dtype)
     return sum(terms.values(), start=jnp.zeros((), dtype)), terms
 
 

@@ -6,6 +6,7 @@ style images.
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any, Literal
 
 import jax
@@ -19,7 +20,7 @@ from jaxstyle.config import Layers, StyleConfig, is_traced
 from jaxstyle.loop.driver import Callback, Progress, Result, TransferInputs, run_transfer
 from jaxstyle.loop.initialize import prepare
 from jaxstyle.loop.programs import apply_adain
-from jaxstyle.objective import blend_weights
+from jaxstyle.objective import Previous, blend_weights
 from jaxstyle.options import check_option
 from jaxstyle.pyramid import fit_shape, resize, style_shapes
 from jaxstyle.types import AnyArray, Params
@@ -41,6 +42,7 @@ def stylize(
     callback_steps: Collection[int] = (),
     start: Float[AnyArray, "_h0 _w0 3"] | None = None,
     masks: Float[AnyArray, "styles _hm _wm"] | None = None,
+    previous: Previous | None = None,
     resume: Progress | None = None,
     sharding: NamedSharding | None = None,
 ) -> Result:
@@ -61,6 +63,7 @@ def stylize(
         chunk has up to 32 steps and takes about 3 seconds. The result is the same.
       start: image to start from, which overrides `config.init`; resampled to the first level.
       masks: one mask per style image, see `make_targets`.
+      previous: what the frames before of a video show, at any size; for the temporal loss.
       resume: progress of an earlier run with the same arguments. The run continues from there
         and ends at the same result.
       sharding: sharding of the rows of the image over devices, e.g.
@@ -93,10 +96,11 @@ def stylize(
         mesh = _automatic_mesh(sharding)
         sharding = NamedSharding(mesh, sharding.spec)
         options = {"start": start, "masks": masks, "resume": resume, "sharding": sharding}
-        options |= {"callback_steps": callback_steps}
+        options |= {"callback_steps": callback_steps, "previous": previous}
         with jax.set_mesh(mesh):
             return stylize(params, content, styles, config, key, callback, **options)
-    item = TransferInputs(content, _as_tuple(styles), config or StyleConfig(), key, start, masks)
+    config = config or StyleConfig()
+    item = TransferInputs(content, _as_tuple(styles), config, key, start, masks, previous)
     shape = content.shape[:2]
     return run_transfer(
         params,
@@ -120,6 +124,7 @@ def stylize_batch(
     callback_steps: Collection[int] = (),
     starts: Float[AnyArray, "n _h0 _w0 3"] | None = None,
     masks: Float[AnyArray, "n styles _hm _wm"] | None = None,
+    previous: Previous | None = None,
     sharding: NamedSharding | None = None,
 ) -> Result:
     """Repaint several content images at once, in one program under `vmap`.
@@ -143,6 +148,7 @@ def stylize_batch(
       callback_steps: as for `stylize`.
       starts: images to start from, which override `config.init`.
       masks: one mask per style image, for each content image.
+      previous: as for `stylize`, with a leading axis of images.
       sharding: sharding of the images over devices, e.g. `NamedSharding(mesh, P("batch"))`, and
         of their rows as in `stylize`, e.g. `P("batch", "rows")`. The number of images must be a
         multiple of the number of devices that they are split over. Devices of several processes
@@ -176,9 +182,10 @@ def stylize_batch(
         images = NamedSharding(mesh, PartitionSpec(sharding.spec[0]))
         sharding = NamedSharding(mesh, sharding.spec)
         with jax.set_mesh(mesh):
-            placed = jax.device_put((contents, keys, starts, masks), images)
-            contents, keys, starts, masks = placed
-            options = {"starts": starts, "masks": masks, "sharding": sharding}
+            placed = jax.device_put((contents, keys, starts, masks, previous), images)
+            contents, keys, starts, masks, previous = placed
+            options = {"starts": starts, "masks": masks, "previous": previous}
+            options |= {"sharding": sharding}
             options |= {"callback_steps": callback_steps}
             return stylize_batch(params, contents, styles, config, keys, callback, **options)
     n = contents.shape[0]
@@ -198,6 +205,7 @@ def stylize_batch(
             key=None if keys is None else keys[i],
             start=None if starts is None else starts[i],
             masks=None if masks is None else masks[i],
+            previous=jax.tree.map(itemgetter(i), previous),
         )
         for i in range(n)
     ]

@@ -19,6 +19,7 @@ from jax.stages import Traced
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxstyle import pyramid
+from jaxstyle.color import match_luminance
 from jaxstyle.config import StyleConfig, is_traced
 from jaxstyle.loop import programs
 from jaxstyle.loop.ahead import Ahead
@@ -26,7 +27,7 @@ from jaxstyle.loop.initialize import prepare
 from jaxstyle.loop.placement import Placement
 from jaxstyle.loop.plateau import Plateau
 from jaxstyle.loop.style_cache import StyleCache
-from jaxstyle.objective import Targets, blend_weights, check_masks
+from jaxstyle.objective import Previous, Targets, blend_weights, check_masks
 from jaxstyle.optimize import Info, State
 from jaxstyle.types import AnyArray, Params, check_floating
 
@@ -48,6 +49,7 @@ class TransferInputs(NamedTuple):
       key: random key, or `None` for one made from the configuration's seed.
       start: image to start from, or `None` for `config.init`.
       masks: one mask per style image, or `None`.
+      previous: what the frames before show, or `None`.
     """
 
     content: AnyArray | None
@@ -56,6 +58,7 @@ class TransferInputs(NamedTuple):
     key: PRNGKeyArray | None = None
     start: AnyArray | None = None
     masks: AnyArray | None = None
+    previous: Previous | None = None
 
     @property
     def random_key(self) -> PRNGKeyArray:
@@ -392,7 +395,9 @@ class _Run:
                 for style, size in zip(prepared.styles, sizes, strict=True)
             )
             build = partial(programs.build_targets, spec=item.config.spec, shape=shape)
-            targets.append(build(self._params, content, statistics, blend, item.masks))
+            targets.append(
+                build(self._params, content, statistics, blend, item.masks, prepared.previous)
+            )
         return targets
 
     def _trace_targets(self, shape: tuple[int, int]) -> tuple[list[Traced], list[Traced]]:
@@ -407,7 +412,9 @@ class _Run:
             ]
             shapes = tuple(traced.out_info for traced in statistics)
             build = partial(programs.build_targets.trace, spec=item.config.spec, shape=shape)
-            builds.append(build(self._params, prepared.content, shapes, blend, item.masks))
+            builds.append(
+                build(self._params, prepared.content, shapes, blend, item.masks, prepared.previous)
+            )
             all_statistics += statistics
         return all_statistics, builds
 
@@ -418,6 +425,7 @@ class _Prepared(NamedTuple):
     content: AnyArray | None
     styles: tuple[AnyArray, ...]
     start: Array
+    previous: Previous | None
 
 
 def _prepare(
@@ -444,7 +452,10 @@ def _prepare(
         sizes = pyramid.style_shapes(styles, shape, config)
         guess = programs.apply_adain(params, content, styles, blend, shape=shape, sizes=sizes)
         start = pyramid.add_noise(item.random_key, guess, config.noise)
-    return _Prepared(content, item.styles if unchanged else styles, start)
+    previous = item.previous
+    if previous is not None and config.color == "luminance":
+        previous = previous._replace(image=match_luminance(previous.image, previous.image))
+    return _Prepared(content, item.styles if unchanged else styles, start, previous)
 
 
 def _check_one_program(inputs: Sequence[TransferInputs]) -> StyleConfig:

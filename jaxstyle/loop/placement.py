@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 from jaxtyping import PyTree
 
-from jaxstyle.objective import Targets
+from jaxstyle.objective import Previous, Targets
 
 
 class Placement(NamedTuple):
@@ -89,7 +89,13 @@ class Placement(NamedTuple):
             masks=self._put_rows(targets.masks, -2),
             shares=self.put(targets.shares),
             windows=windows,
+            previous=self._put_previous(targets.previous),
         )
+
+    def _put_previous(self, previous: Previous | None) -> Previous | None:
+        if previous is None:
+            return None
+        return Previous(self.put_images(previous.image), self._put_rows(previous.weight, -2))
 
     def _put_rows(self, tree: PyTree, axis: int | None) -> PyTree:
         if not isinstance(self.sharding, NamedSharding):

@@ -5,6 +5,7 @@ With `batched`, a program is mapped over a leading axis of images.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from jaxstyle import objective, pyramid
 from jaxstyle.adain import adain
 from jaxstyle.color import with_chroma
 from jaxstyle.config import StyleConfig
-from jaxstyle.objective import StyleStatistics, Targets, total_loss
+from jaxstyle.objective import Previous, StyleStatistics, Targets, total_loss
 from jaxstyle.optimize import Info, State, averaged, init, make_optimizer, run
 from jaxstyle.options import ColorMode, layers_of
 from jaxstyle.spec import LossSpec, OptimizerSpec, Weights
@@ -148,13 +149,18 @@ def build_targets(
     styles: tuple[StyleStatistics, ...],
     blend: Array,
     masks: Array | None,
+    previous: Previous | None = None,
     *,
     spec: LossSpec,
     shape: tuple[int, int],
 ) -> Targets:
     """Build the targets of a content image at the size `shape`."""
     content = None if content is None else pyramid.resize(content, shape)
-    return objective.build_targets(params, content, styles, blend, masks, spec)
+    targets = objective.build_targets(params, content, styles, blend, masks, spec)
+    if previous is None:
+        return targets
+    weight = jax.image.resize(previous.weight, shape, "linear")
+    return replace(targets, previous=Previous(pyramid.resize(previous.image, shape), weight))
 
 
 @partial(jax.jit, static_argnames=("optimizer_spec", "batched"))

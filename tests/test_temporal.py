@@ -1,0 +1,65 @@
+"""The temporal loss in the objective and in whole runs."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxstyle
+from jaxstyle import StyleConfig
+from jaxstyle.losses import temporal_loss
+from jaxstyle.objective import Previous
+
+CONFIG = StyleConfig(
+    size=32, min_size=16, steps=(6, 6), style_layers="relu1_1", content_layers="relu2_1", noise=0
+)
+
+
+def images(count):
+    random = np.random.default_rng(0)
+    # Smooth, so that resizing keeps what there is.
+    small = random.random((count, 4, 4, 3)).astype(np.float32)
+    return jax.image.resize(small, (count, 32, 32, 3), "linear")
+
+
+def left_half(weight):
+    return jnp.zeros((32, 32)).at[:, :16].set(weight)
+
+
+def test_the_loss_has_a_temporal_term(params):
+    content, style, image, before = images(4)
+    previous = Previous(before, left_half(3.0))
+    targets = jaxstyle.make_targets(params, content, [style], CONFIG, previous=previous)
+    loss, terms = jaxstyle.total_loss(params, image, targets, CONFIG.weights)
+    np.testing.assert_allclose(terms["temporal"], temporal_loss(image, *previous))
+    without = jaxstyle.make_targets(params, content, [style], CONFIG)
+    expected, _ = jaxstyle.total_loss(params, image, without, CONFIG.weights)
+    np.testing.assert_allclose(loss, expected + terms["temporal"], rtol=1e-6)
+
+
+def test_a_run_stays_near_the_previous_frame_where_it_has_weight(params):
+    content, style, before = images(3)
+    config = dataclasses.replace(CONFIG, steps=(30, 20), learning_rate=0.05)
+    previous = Previous(before, left_half(1e5))
+    result = jaxstyle.stylize(params, content, style, config, previous=previous)
+    difference = np.abs(np.asarray(result.image) - np.asarray(before)).mean(axis=(0, 2))
+    # At the border between both halves, the enlargement of the coarse level mixes them.
+    assert difference[:14].mean() < 0.03
+    assert difference[18:].mean() > 3 * difference[:14].mean()
+
+
+@pytest.mark.parametrize("color", ["style", "luminance"])
+def test_every_result_of_a_batch_has_its_own_previous_frame(params, color):
+    config = dataclasses.replace(CONFIG, color=color, min_size=32, steps=(4,))
+    contents, style, befores = images(2), images(3)[2], images(5)[3:]
+    weights = jnp.stack([left_half(1e4), left_half(1e2)])
+    batch = jaxstyle.stylize_batch(
+        params, contents, style, config, previous=Previous(befores, weights)
+    )
+    for i in range(2):
+        previous = Previous(befores[i], weights[i])
+        single = jaxstyle.stylize(params, contents[i], style, config, previous=previous)
+        np.testing.assert_allclose(batch.image[i], single.image, atol=2e-3)
+        assert "temporal" in single.trace.terms
