@@ -73,7 +73,7 @@ _SUBMODULES = (
     *("adain", "analysis", "batch", "cluster", "color", "config", "errors", "host", "io", "live"),
     *("loop", "losses", "metrics", "motion", "notebook", "objective", "ops", "optimize", "options"),
     *("presets", "pyramid", "reporting", "spec", "terms", "tiled", "tiles", "transfer", "types"),
-    "vgg19",
+    *("vgg19", "video"),
 )
 
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

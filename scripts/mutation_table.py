@@ -347,8 +347,9 @@ _RUN_MUTATIONS = [
 ]  # fmt: skip
 
 _MOTION_MUTATIONS = [
-    ("warp confuses rows and columns", "[points[..., 1], points[..., 0]], order=1",
-     "[points[..., 0], points[..., 1]], order=1"),
+    ("warp confuses rows and columns", "x, y = jnp.moveaxis(points, -1, 0)",
+     "y, x = jnp.moveaxis(points, -1, 0)"),
+    ("warp has a wrong spline", "((3 * t - 5) * t * t + 2)", "((3 * t - 4) * t * t + 2)"),
     ("a flow is reliable where there and back disagree", "consistent & smooth & inside",
      "smooth & inside"),
     ("a flow is reliable at the edges of motion", "consistent & smooth & inside",
@@ -360,10 +361,38 @@ _MOTION_MUTATIONS = [
      "squares.mean("),
 ]  # fmt: skip
 
+_VIDEO_RUN = "tests/video/test_run.py"
+_VIDEO_MUTATIONS = [
+    ("the loss has no temporal term", 'terms["temporal"] = temporal_loss(',
+     'terms["temporal"] = 0 * temporal_loss(', "tests/test_temporal.py"),
+    ("what looks different counts as much", "known = reliable * jnp.exp(-change",
+     "known = reliable * jnp.exp(-0 * change",
+     f"{_VIDEO_RUN}::test_what_lights_up_in_its_place_is_not_taken_from_the_frame_before"),
+    ("still pixels are painted again", "if followed is not None and still is not None:",
+     "if False:", f"{_VIDEO_RUN}::test_what_does_not_move_does_not_change"),
+    ("a slow fade is still", "self._anchor = np.where(still[..., None], self._anchor, frame)",
+     "self._anchor = frame", f"{_VIDEO_RUN}::test_a_slow_fade_is_not_still"),
+    ("masks may move where pixels are still", "    if frame.masks is None:\n        return",
+     "    if True:\n        return",
+     f"{_VIDEO_RUN}::test_what_a_mask_uncovers_is_painted_anew"),
+    ("another scene is no new shot", "if reliable < self._schedule.cut:", "if False:",
+     f"{_VIDEO_RUN}::test_another_scene_is_a_new_shot"),
+    ("a pass looks across a cut", " and not any(shots[n] for n in between)", "",
+     f"{_VIDEO_RUN}::test_no_pass_looks_across_a_cut"),
+    ("frames of another run are used", "elif path.read_bytes() != text.encode():", "elif False:",
+     "tests/video/test_store.py"),
+    ("a damaged video ends in silence", "    if code:\n        time =",
+     "    if False:\n        time =",
+     "tests/video/test_clip.py::test_a_damaged_video_gives_what_came_before"),
+    ("image 10 comes before image 9", "images.sort(key=_natural)", "images.sort()",
+     "tests/video/test_clip.py::test_a_folder_of_images"),
+]  # fmt: skip
+
 MUTATIONS: list[Mutation] = [
     *(Mutation("run", *row) for row in _RUN_MUTATIONS),
     *(Mutation("tiles", *row) for row in _TILE_MUTATIONS),
     *(Mutation("motion", *row, ("tests/test_motion.py",)) for row in _MOTION_MUTATIONS),
+    *(Mutation("video", *row[:3], (row[3],)) for row in _VIDEO_MUTATIONS),
     *(Mutation("losses", *row, _LOSSES) for row in _LOSS_MUTATIONS),
     *(Mutation("losses", *row[:3], (row[3],)) for row in _OTHER_LOSS_MUTATIONS),
     *(Mutation("objective", *row[:3], (row[3],)) for row in _OBJECTIVE_MUTATIONS),

@@ -41,6 +41,22 @@ def test_warp_is_bilinear_interpolation_with_repeated_edges():
     np.testing.assert_allclose(warp(image, flow), expected, atol=1e-5)
 
 
+def test_cubic_warp_is_exact_for_parabolas_and_sharper_than_a_bilinear_one():
+    y, x = np.mgrid[:12, :12].astype(np.float32)
+    image = (x**2 - 3 * x * y + 0.5 * y**2)[..., None]
+    flow = random(1, 12, 12, 2) - 0.5
+    at_x, at_y = x + flow[..., 0], y + flow[..., 1]
+    expected = (at_x**2 - 3 * at_x * at_y + 0.5 * at_y**2)[..., None]
+    inner = (slice(2, -2), slice(2, -2))
+    np.testing.assert_allclose(warp(image, flow, cubic=True)[inner], expected[inner], atol=1e-3)
+    noise, half = random(2, 20, 20, 3), constant_flow(0.5, 0.3, (20, 20))
+    there_and_back = [
+        warp(warp(noise, half, cubic=cubic), -half, cubic=cubic) for cubic in (False, True)
+    ]
+    linear, cubic = (np.square(image - noise)[3:-3, 3:-3].mean() for image in there_and_back)
+    assert cubic < 0.7 * linear
+
+
 def test_warp_without_motion_changes_no_bit():
     image = random(0, 9, 11, 3)
     for _ in range(3):

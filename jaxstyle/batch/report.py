@@ -10,6 +10,7 @@ from string import Template
 import numpy as np
 from PIL import Image
 
+from jaxstyle.analysis.curve import draw_curve
 from jaxstyle.analysis.grid import draw_grid
 from jaxstyle.batch.jobs import Job
 from jaxstyle.batch.ledger import Record, Shard
@@ -116,7 +117,7 @@ def _render_row(folder: FilePath, job: Job, record: Record, thumbnails: _Thumbna
         result, curve = f"<b>failed</b><br>{html.escape(record['error'])}", ""
     else:
         result = thumbnails.tag(folder / job.output)
-        curve = _draw_curve(record["curve"])
+        curve = draw_curve(record["curve"])
         facts += [
             f"{record['width']}×{record['height']}",
             f"{record['steps']} steps, {record['seconds']:.1f} s",
@@ -127,22 +128,6 @@ def _render_row(folder: FilePath, job: Job, record: Record, thumbnails: _Thumbna
         f'<tr class="{record["status"]}"><td>{thumbnails.tag(job.content)}</td><td>{styles}</td>'
         f'<td class="text">{result}</td><td>{curve}</td>'
         f'<td class="text"><small>{"<br>".join(facts)}</small></td></tr>'
-    )
-
-
-def _draw_curve(losses: Sequence[float]) -> str:
-    """Draw the loss over the steps as SVG, on a logarithmic scale."""
-    width, height = 160, 80
-    logs = np.log10(np.maximum(losses, 1e-12))
-    low, high = float(logs.min()), float(logs.max())
-    x = np.linspace(2, width - 2, len(logs))
-    y = 2 + (high - logs) / max(high - low, 1e-9) * (height - 4)
-    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-    return (
-        f'<svg width="{width}" height="{height}" role="img" aria-label="loss from '
-        f'{losses[0]:.3g} to {losses[-1]:.3g}"><polyline points="{points}" fill="none" '
-        f'stroke="#1a5fb4" stroke-width="1.5"/></svg><br><small>{losses[0]:.3g} to '
-        f"{losses[-1]:.3g}, log scale</small>"
     )
 
 

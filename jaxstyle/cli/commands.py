@@ -24,6 +24,7 @@ from jaxstyle.cli import distributed
 from jaxstyle.cli import layers as studies
 from jaxstyle.cli import plan as plans
 from jaxstyle.cli import rerun as reruns
+from jaxstyle.cli import video as videos
 from jaxstyle.cli.batch import BatchOptions, run_batch
 from jaxstyle.cli.companions import Sources
 from jaxstyle.cli.context import RunContext
@@ -276,6 +277,11 @@ def batch(args: argparse.Namespace) -> int:
         )
     check_jobs(jobs, options.output)
     return run_batch(options, jobs, sorted(skipped, key=str))
+
+
+def video(args: argparse.Namespace) -> int:
+    """`jaxstyle video CLIP STYLE... -o OUT`."""
+    return videos.video(videos.VideoOptions.of(args), config_of(args))
 
 
 def weights_info(args: argparse.Namespace) -> int:

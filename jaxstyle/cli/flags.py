@@ -1,12 +1,14 @@
-"""Flags made from the fields of `StyleConfig`, and types of flag values."""
+"""Flags of several commands, flags made from the fields of `StyleConfig`, and their types."""
 
 import argparse
 import dataclasses
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from jaxstyle.config import Layers, StyleConfig, TileSize
+from jaxstyle.io.formats import MAX_PIXELS, describe_animations, describe_formats
 from jaxstyle.options import Init, LogFormat, Platform
 from jaxstyle.presets import PRESETS
 
@@ -91,6 +93,98 @@ def add_platform(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_content(parser: argparse.ArgumentParser) -> None:
+    """Add the content image of a command."""
+    parser.add_argument(
+        "content", metavar="CONTENT", type=Path, help="content image; - reads it from stdin"
+    )
+
+
+def add_styles(parser: argparse.ArgumentParser) -> None:
+    """Add the style images of a command."""
+    parser.add_argument("styles", metavar="STYLE", type=Path, nargs="+", help="style image")
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add the image that a command writes, and `add_logging`."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        help="image to write: .png, .jpg, .webp or .tiff; - writes a PNG to stdout",
+    )
+    add_logging(parser)
+
+
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Add the output flags of the commands that optimize one image."""
+    add_output(parser)
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="write a JSON report of the run"
+    )
+    parser.add_argument(
+        "--preview-every",
+        type=seconds,
+        metavar="SECONDS",
+        help="write the current image to the output after the first step, then at this interval",
+    )
+    parser.add_argument(
+        "--timelapse",
+        type=Path,
+        metavar="FILE",
+        help=f"write an animation of the run, 6 to 10 s long: {describe_animations()}",
+    )
+    add_live(parser)
+
+
+def add_live(parser: argparse.ArgumentParser) -> None:
+    """Add `--live`."""
+    parser.add_argument(
+        "--live",
+        nargs="?",
+        type=port,
+        const=0,
+        metavar="PORT",
+        help="show the run on a web page for browsers on this machine, at the address that is "
+        "printed (default port: a free one)",
+    )
+
+
+def add_max_pixels(parser: argparse.ArgumentParser) -> None:
+    """Add `--max-pixels`."""
+    parser.add_argument(
+        "--max-pixels",
+        type=positive,
+        default=MAX_PIXELS,
+        metavar="N",
+        help="largest image to read, in pixels; larger ones need more memory (default: "
+        "%(default)s; less for formats that need more memory)",
+    )
+    parser.epilog = describe_formats()
+
+
+def add_distributed(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add `--distributed`; `text` says what the processes do."""
+    parser.add_argument(
+        "--distributed",
+        metavar="auto|HOST:PORT,I/N",
+        help=f"{text}. auto: as SLURM, Open MPI, Kubernetes or a TPU slice says; HOST:PORT,I/N: "
+        "this is process I of N, and the first one listens on this port of its host",
+    )
+
+
+def add_batch_size(parser: argparse.ArgumentParser) -> None:
+    """Add `--batch-size`."""
+    parser.add_argument(
+        "--batch-size",
+        type=positive,
+        metavar="N",
+        help="images to compute together on each device (default: as many as memory allows; on a "
+        "CPU 4 of up to 256x256 pixels, else 1)",
+    )
+
+
 def seconds(text: str) -> float:
     """Parse a number of seconds, at least 0."""
     try:
@@ -100,6 +194,30 @@ def seconds(text: str) -> float:
     if not 0 <= seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return seconds
+
+
+def clock_time(text: str) -> float:
+    """Parse a time in a video, as seconds or `[H:]M:S`.
+
+    Example:
+      >>> clock_time("2.5"), clock_time("1:02")
+      (2.5, 62.0)
+    """
+    total = 0.0
+    for part in text.split(":"):
+        total = 60 * total + seconds(part)
+    return total
+
+
+def rate(text: str) -> Fraction:
+    """Parse a number of frames per second, such as `25` or `30000/1001`."""
+    try:
+        value = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        value = Fraction(0)
+    if not 0 < value <= 240:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a frame rate of at most 240")
+    return value
 
 
 def port(text: str) -> int:

@@ -9,18 +9,27 @@ from jaxstyle import __version__
 from jaxstyle.cli.arguments import Parser
 from jaxstyle.cli.completion import SHELLS, completion_script
 from jaxstyle.cli.flags import (
+    add_batch_size,
+    add_content,
+    add_distributed,
+    add_live,
     add_logging,
+    add_max_pixels,
     add_options,
+    add_output,
+    add_outputs,
     add_platform,
+    add_styles,
+    clock_time,
     numbers,
-    port,
     positive,
+    rate,
     seconds,
     whole_numbers,
 )
 from jaxstyle.config import StyleConfig
 from jaxstyle.errors import ExitCode
-from jaxstyle.io.formats import FORMATS, MAX_PIXELS, describe_animations, describe_formats
+from jaxstyle.io.formats import FORMATS
 from jaxstyle.options import NAME_TEMPLATE, Engine, Pairing
 from jaxstyle.reporting import print_product
 
@@ -41,6 +50,7 @@ def make_parser() -> Parser:
         _add_texture,
         _add_reconstruct,
         _add_batch,
+        _add_video,
         _add_rerun,
         _add_layers,
         _add_score,
@@ -64,95 +74,10 @@ def _run(args: argparse.Namespace) -> int:
     return commands.run(args)
 
 
-def _add_content(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "content", metavar="CONTENT", type=Path, help="content image; - reads it from stdin"
-    )
-
-
-def _add_styles(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("styles", metavar="STYLE", type=Path, nargs="+", help="style image")
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        required=True,
-        help="image to write: .png, .jpg, .webp or .tiff; - writes a PNG to stdout",
-    )
-    add_logging(parser)
-
-
-def _add_outputs(parser: argparse.ArgumentParser) -> None:
-    """Add the output flags of the commands that optimize one image."""
-    _add_output(parser)
-    parser.add_argument(
-        "--report", type=Path, metavar="FILE", help="write a JSON report of the run"
-    )
-    parser.add_argument(
-        "--preview-every",
-        type=seconds,
-        metavar="SECONDS",
-        help="write the current image to the output after the first step, then at this interval",
-    )
-    parser.add_argument(
-        "--timelapse",
-        type=Path,
-        metavar="FILE",
-        help=f"write an animation of the run, 6 to 10 s long: {describe_animations()}",
-    )
-    _add_live(parser)
-
-
-def _add_live(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--live",
-        nargs="?",
-        type=port,
-        const=0,
-        metavar="PORT",
-        help="show the run on a web page for browsers on this machine, at the address that is "
-        "printed (default port: a free one)",
-    )
-
-
-def _add_max_pixels(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--max-pixels",
-        type=positive,
-        default=MAX_PIXELS,
-        metavar="N",
-        help="largest image to read, in pixels; larger ones need more memory (default: "
-        "%(default)s; less for formats that need more memory)",
-    )
-    parser.epilog = describe_formats()
-
-
-def _add_distributed(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument(
-        "--distributed",
-        metavar="auto|HOST:PORT,I/N",
-        help=f"{text}. auto: as SLURM, Open MPI, Kubernetes or a TPU slice says; HOST:PORT,I/N: "
-        "this is process I of N, and the first one listens on this port of its host",
-    )
-
-
-def _add_batch_size(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--batch-size",
-        type=positive,
-        metavar="N",
-        help="images to compute together on each device (default: as many as memory allows; on a "
-        "CPU 4 of up to 256x256 pixels, else 1)",
-    )
-
-
 def _add_stylize(commands: Any) -> None:
     parser = _add_command(commands, "stylize", "repaint a photograph in the style of paintings")
-    _add_content(parser)
-    _add_styles(parser)
+    add_content(parser)
+    add_styles(parser)
     parser.add_argument(
         "--mask",
         metavar="FILE",
@@ -182,22 +107,22 @@ def _add_stylize(commands: Any) -> None:
         help="write content image, style images with their masks, and result side by side: "
         f"{', '.join(FORMATS)}",
     )
-    _add_distributed(
+    add_distributed(
         parser,
         "split the rows of the image over the devices of several processes, all started with this "
         "command; the first one writes and reports",
     )
-    _add_max_pixels(parser)
-    _add_outputs(parser)
+    add_max_pixels(parser)
+    add_outputs(parser)
     add_options(parser, start_file=True)
 
 
 def _add_preview(commands: Any) -> None:
     parser = _add_command(commands, "preview", "approximate a result in one pass (AdaIN)")
-    _add_content(parser)
-    _add_styles(parser)
-    _add_max_pixels(parser)
-    _add_output(parser)
+    add_content(parser)
+    add_styles(parser)
+    add_max_pixels(parser)
+    add_output(parser)
     parser.add_argument(
         "--strength",
         type=float,
@@ -212,10 +137,10 @@ def _add_preview(commands: Any) -> None:
 
 def _add_texture(commands: Any) -> None:
     parser = _add_command(commands, "texture", "make a texture from style images alone")
-    _add_styles(parser)
+    add_styles(parser)
     parser.add_argument("--aspect", type=float, default=1.0, help="width over height (default: 1)")
-    _add_max_pixels(parser)
-    _add_outputs(parser)
+    add_max_pixels(parser)
+    add_outputs(parser)
     content_fields = (
         "content_layers", "content_weight", "content_norm", "laplacian_weight", "color"
     )  # fmt: skip
@@ -234,8 +159,8 @@ def _add_reconstruct(commands: Any) -> None:
         default="content",
         help="match the features, or their statistics (default: content)",
     )
-    _add_max_pixels(parser)
-    _add_outputs(parser)
+    add_max_pixels(parser)
+    add_outputs(parser)
     add_options(
         parser,
         without=("content_layers", "style_layers", "laplacian_weight", "color", "blend"),
@@ -274,7 +199,7 @@ def _add_plan(commands: Any) -> None:
 
 def _add_score(commands: Any) -> None:
     parser = _add_command(commands, "score", "score a result on layers that its loss does not use")
-    _add_content(parser)
+    add_content(parser)
     parser.add_argument("style", metavar="STYLE", type=Path, help="style image")
     parser.add_argument("image", metavar="RESULT", type=Path, help="image made from both")
     parser.add_argument(
@@ -285,13 +210,13 @@ def _add_score(commands: Any) -> None:
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="VGG19 weights file to use")
     add_platform(parser)
-    _add_max_pixels(parser)
+    add_max_pixels(parser)
     add_logging(parser)
 
 
 def _add_layers(commands: Any) -> None:
     parser = _add_command(commands, "layers", "show what layers hold, and compare sets of them")
-    _add_content(parser)
+    add_content(parser)
     parser.add_argument("style", metavar="STYLE", type=Path, help="style image")
     parser.add_argument("-o", "--output", type=Path, required=True, help="image to write, a grid")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the scores as JSON")
@@ -316,8 +241,8 @@ def _add_layers(commands: Any) -> None:
         default=True,
         help="show reconstructions from single layers (default: on)",
     )
-    _add_batch_size(parser)
-    _add_max_pixels(parser)
+    add_batch_size(parser)
+    add_max_pixels(parser)
     add_logging(parser)
     add_options(
         parser, without=("style_layers", "style_weight", "blend", "color"), size=128, steps=(150,)
@@ -356,15 +281,15 @@ def _add_batch(commands: Any) -> None:
         "job file, . at the top: {folder}/{content}_{style}.png keeps the folders of a search "
         "with **. {index:04} sets a width, {content:.40} a length (default: %(default)s)",
     )
-    _add_batch_size(parser)
-    _add_max_pixels(parser)
+    add_batch_size(parser)
+    add_max_pixels(parser)
     parser.add_argument(
         "--shard",
         metavar="I/N",
         help="do part I of N, for N processes or hosts (default: what SLURM or JAX says, else "
         "everything)",
     )
-    _add_distributed(parser, "do one part of the jobs in each of several processes")
+    add_distributed(parser, "do one part of the jobs in each of several processes")
     parser.add_argument(
         "--engine",
         choices=get_args(Engine),
@@ -393,9 +318,104 @@ def _add_batch(commands: Any) -> None:
         default=True,
         help="write report.html and contact sheets at the end (default: on)",
     )
-    _add_live(parser)
+    add_live(parser)
     add_logging(parser)
     add_options(parser, start_file=True)
+
+
+def _add_video(commands: Any) -> None:
+    parser = _add_command(commands, "video", "repaint a video, with frames that agree")
+    parser.add_argument(
+        "clip",
+        metavar="CLIP",
+        type=Path,
+        help="video (MP4, MOV, WebM, GIF, ...), or a folder of its frames",
+    )
+    add_styles(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        help="video to write: .mp4, .mov, .webm, .gif or .webp; without a suffix, a folder of "
+        "frames. Frames are kept in OUTPUT.frames until it is written: the same command goes on "
+        "where one ended",
+    )
+    parser.add_argument(
+        "--mask",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="where a style applies, once for each style: an image, or a video or folder with a "
+        "mask for each frame",
+    )
+    _add_clip(parser)
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="write a page with frames and curves (.html), or the numbers (.json)",
+    )
+    parser.add_argument(
+        "--keep-frames", action="store_true", help="keep the folder of frames when done"
+    )
+    add_live(parser)
+    add_logging(parser)
+    add_options(parser)
+
+
+def _add_clip(parser: argparse.ArgumentParser) -> None:
+    """Add which frames of a video are painted, and how."""
+    parser.add_argument(
+        "--from",
+        dest="start",
+        type=clock_time,
+        default=0.0,
+        metavar="TIME",
+        help="start, in seconds or as 0:02 (default: 0)",
+    )
+    parser.add_argument("--to", dest="end", type=clock_time, metavar="TIME", help="end")
+    parser.add_argument(
+        "--fps",
+        type=rate,
+        metavar="N",
+        help="frames per second (default: as the video; 25 for a folder)",
+    )
+    parser.add_argument(
+        "--every",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="paint one frame of N; the video keeps its speed (default: 1)",
+    )
+    parser.add_argument(
+        "--frame-steps",
+        type=positive,
+        default=15,
+        metavar="N",
+        help="steps of each frame but the first of a shot (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--temporal-weight",
+        type=seconds,
+        default=1500.0,
+        metavar="W",
+        help="weight of the loss that keeps frames alike (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--passes",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="paint all frames N times, in turn after the frames before and behind them, so that "
+        "the first frame does not rule (default: 1)",
+    )
+    parser.add_argument(
+        "--fast",
+        action="store_true",
+        help="one pass of the network per frame (AdaIN) instead of the optimization, in seconds",
+    )
 
 
 def _add_rerun(commands: Any) -> None:
@@ -433,7 +453,7 @@ def _add_rerun(commands: Any) -> None:
         help="VGG19 weights file to use instead of the recorded one",
     )
     add_platform(parser)
-    _add_max_pixels(parser)
+    add_max_pixels(parser)
     add_logging(parser)
 
 
@@ -475,4 +495,4 @@ def _add_weights(commands: Any) -> None:
         default=[],
         help="scale every filter to a mean activation of 1 over these images",
     )
-    _add_max_pixels(convert)
+    add_max_pixels(convert)

@@ -454,7 +454,8 @@ def _prepare(
         start = pyramid.add_noise(item.random_key, guess, config.noise)
     previous = item.previous
     if previous is not None and config.color == "luminance":
-        previous = previous._replace(image=match_luminance(previous.image, previous.image))
+        image = jnp.asarray(previous.image)
+        previous = previous._replace(image=match_luminance(image, image))
     return _Prepared(content, item.styles if unchanged else styles, start, previous)
 
 

@@ -159,8 +159,9 @@ def build_targets(
     targets = objective.build_targets(params, content, styles, blend, masks, spec)
     if previous is None:
         return targets
+    image = pyramid.resize(jnp.asarray(previous.image), shape)
     weight = jax.image.resize(previous.weight, shape, "linear")
-    return replace(targets, previous=Previous(pyramid.resize(previous.image, shape), weight))
+    return replace(targets, previous=Previous(image, weight))
 
 
 @partial(jax.jit, static_argnames=("optimizer_spec", "batched"))

@@ -1,0 +1,1 @@
+"""Videos: frames in and out, optical flow, and the schedule that paints one frame after another."""
