@@ -50,6 +50,21 @@ def test_a_run_stays_near_the_previous_frame_where_it_has_weight(params):
     assert difference[18:].mean() > 3 * difference[:14].mean()
 
 
+def test_tiles_do_not_change_the_temporal_loss(params):
+    content, style, image, before = (jnp.tile(x, (5, 6, 1)) for x in images(4))
+    previous = Previous(before, jnp.linspace(0, 1e3, 160 * 192).reshape(160, 192))
+    results = []
+    for tile in (0, 64):
+        config = dataclasses.replace(CONFIG, tile=tile)
+        targets = jaxstyle.make_targets(params, content, [style], config, previous=previous)
+        loss = lambda x, targets=targets: jaxstyle.total_loss(params, x, targets, CONFIG.weights)
+        results.append(jax.value_and_grad(loss, has_aux=True)(image))
+    ((loss, terms), gradient), ((tiled, tiled_terms), tiled_gradient) = results
+    np.testing.assert_allclose(tiled_terms["temporal"], terms["temporal"], rtol=1e-6)
+    np.testing.assert_allclose(tiled, loss, rtol=1e-4)
+    np.testing.assert_allclose(tiled_gradient, gradient, atol=1e-3 * np.abs(gradient).max())
+
+
 @pytest.mark.parametrize("color", ["style", "luminance"])
 def test_every_result_of_a_batch_has_its_own_previous_frame(params, color):
     config = dataclasses.replace(CONFIG, color=color, min_size=32, steps=(4,))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from jaxstyle import pyramid
+from jaxstyle.analysis.memory import check_memory, fit_tile
 from jaxstyle.cli.context import Options, RunContext
 from jaxstyle.cli.live import LiveReporter
 from jaxstyle.config import StyleConfig
@@ -97,13 +98,18 @@ def video(options: VideoOptions, config: StyleConfig) -> ExitCode:
     _check(options)
     source = _Source.open(options, config)
     config = dataclasses.replace(config, size=max(source.shape))
-    folder = options.output.with_name(f"{options.output.name}.frames")
+    output = options.output.absolute()
+    folder = output.with_name(f"{output.name}.frames")
     with contextlib.ExitStack() as stack:
         reporter = stack.enter_context(options.reporter())
         if options.live is not None:
             reporter = LiveReporter(reporter, options.live, folder)
         context = RunContext.load(options, decoder=options.fast or config.init == "adain")
         record = source.record(context, options, config)
+        # Tiles change a result by no more than rounding: a run may go on with other ones.
+        config = fit_tile(source.shape, config)
+        if warning := check_memory(source.shape, config):
+            reporter.note(warning)
         store = stack.enter_context(open_store(folder, record))
         if source.clip.uneven:
             reporter.note(f"the frames of {options.clip} are not evenly spaced; they will be.")

@@ -14,6 +14,7 @@ from clips import smooth_noise
 from PIL import Image
 
 from jaxstyle.cli import main
+from jaxstyle.errors import WriteError
 from jaxstyle.io.video import encode
 from jaxstyle.video.clip import open_clip, read_frames
 
@@ -234,3 +235,27 @@ def test_colors_of_the_video_can_stay(folder):
     chroma = lambda image: image - image.mean(axis=-1, keepdims=True)
     inside = (result.min(axis=-1) > 0) & (result.max(axis=-1) < 255)
     assert np.abs(chroma(result) - chroma(source))[inside].mean() < 8
+
+
+def test_frames_that_do_not_fit_are_painted_in_tiles(folder, monkeypatch, capsys):
+    monkeypatch.setattr("jaxstyle.analysis.memory.available_bytes", lambda *_: 2**20)
+    assert main(argv("out.mp4", "--to", "0.2")) == 0
+    assert "memory" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_an_error_that_names_the_frame(folder, monkeypatch, capsys):
+    from jaxstyle.video import store
+
+    write = store.write_bytes
+
+    def fail(path, data):
+        if path.name == "000002.png":
+            raise WriteError(f"cannot write {path}: No space left on device.")
+        write(path, data)
+
+    monkeypatch.setattr(store, "write_bytes", fail)
+    assert main(argv("out.mp4")) == 6
+    assert "000002.png: No space left on device" in capsys.readouterr().err
+    monkeypatch.setattr(store, "write_bytes", write)
+    assert main(argv("out.mp4")) == 0
+    assert count(folder / "out.mp4") == 6
