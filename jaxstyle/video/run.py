@@ -127,8 +127,14 @@ def _paint_group(
     if callback.stopped:
         return
     for item, painted in zip(group, results, strict=False):
-        record = store.write(number, item.number, painted.image, **_fields(painted))
+        fields = _fields(painted) | {"new_shot": _is_new_shot(store, item.number)}
+        record = store.write(number, item.number, painted.image, **fields)
         yield FrameDone(item.number, record, False)
+
+
+def _is_new_shot(store: FrameStore, number: int) -> bool:
+    """Return whether a shot begins with a frame, as the first pass has found."""
+    return bool((store.get(1, number) or {})["new_shot"])
 
 
 def _items(frames: Iterable[Frame], store: FrameStore, number: int) -> Iterator[Repainting]:
@@ -139,7 +145,7 @@ def _items(frames: Iterable[Frame], store: FrameStore, number: int) -> Iterator[
 
     def item(center: int) -> Repainting:
         known = {n: frame for n, frame, _ in window}
-        shots = {n: bool((store.get(1, n) or {})["new_shot"]) for n in known}
+        shots = {n: _is_new_shot(store, n) for n in known}
         step = 1 if number % 2 == 0 else -1
         neighbors = []
         for distance in DISTANCES:
@@ -155,7 +161,7 @@ def _items(frames: Iterable[Frame], store: FrameStore, number: int) -> Iterator[
 
     for last, frame in enumerate(frames):
         still = regions.update(frame)
-        if (store.get(1, last) or {})["new_shot"]:
+        if _is_new_shot(store, last):
             regions.restart(frame)
             still = None
         window.append((last, frame, still))
