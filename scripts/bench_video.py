@@ -141,6 +141,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--clip", type=Path)
     parser.add_argument("--style", type=Path, default=IMAGES / "cafe_terrace.jpg")
+    parser.add_argument("--motions", nargs="*", default=[*MOTIONS, "foreground"])
+    parser.add_argument("--frame-steps", type=int, default=Schedule.steps)
+    parser.add_argument("--temporal-weight", type=float, default=Schedule.weight)
     parser.add_argument("--size", type=int, default=192)
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--alone", type=int, default=3, help="frames that are painted alone, too")
@@ -152,7 +155,7 @@ def main() -> None:
     style = jaxstyle.read_image(args.style, args.size)
     if args.clip is None:
         shape = round(0.5 * args.size / 2) * 2, args.size
-        clips = {n: known_motion(n, args.frames, *shape) for n in (*MOTIONS, "foreground")}
+        clips = {n: known_motion(n, args.frames, *shape) for n in args.motions}
         print("| motion | flow error, median | 95 % | visible: reliable | hidden: reliable |")
         print("|---|---|---|---|---|")
         for name, motion in clips.items():
@@ -165,9 +168,9 @@ def main() -> None:
         clips = {args.clip.name: estimated_motion(frames)}
     columns = "warping error | alone | static | seconds | alone | content | alone | style | alone"
     print(f"\n| clip | {columns} |\n|---|---|---|---|---|---|---|---|---|---|")
-    score = jax.jit(metrics.score)
+    score, schedule = jax.jit(metrics.score), Schedule(args.frame_steps, args.temporal_weight)
     for name, motion in clips.items():
-        images, seconds = paint(Painter(params, [style], config), motion.frames)
+        images, seconds = paint(Painter(params, [style], config, schedule), motion.frames)
         alone, alone_seconds = paint(
             Painter(params, [style], config, Schedule(cut=2.0)), motion.frames[: args.alone]
         )

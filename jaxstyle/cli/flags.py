@@ -196,6 +196,14 @@ def seconds(text: str) -> float:
     return seconds
 
 
+def weight(text: str) -> float:
+    """Parse the weight of a loss."""
+    try:
+        return seconds(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0") from error
+
+
 def clock_time(text: str) -> float:
     """Parse a time in a video, as seconds or `[H:]M:S`.
 

@@ -89,7 +89,7 @@ class LiveReporter(Reporter):
 
     def result(self, text: str, **fields: Any) -> None:
         self._reporter.result(text, **fields)
-        self.view.finish(text.partition("\n")[0])
+        self.view.finish(text.partition("\n")[0], complete=fields.get("complete"))
 
 
 def _is_first(args: argparse.Namespace) -> bool:

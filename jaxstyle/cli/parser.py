@@ -25,6 +25,7 @@ from jaxstyle.cli.flags import (
     positive,
     rate,
     seconds,
+    weight,
     whole_numbers,
 )
 from jaxstyle.config import StyleConfig
@@ -398,7 +399,7 @@ def _add_clip(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--temporal-weight",
-        type=seconds,
+        type=weight,
         default=1500.0,
         metavar="W",
         help="weight of the loss that keeps frames alike (default: %(default)g)",

@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from jaxstyle.video.fast import FastPainter, add_guesses
 from jaxstyle.video.flow import opencv
 from jaxstyle.video.follow import Frame
 from jaxstyle.video.masks import MaskSource, add_masks, open_mask
-from jaxstyle.video.output import check_video, max_edge, write_frames
+from jaxstyle.video.output import check_video, max_edge, max_rate, write_frames
 from jaxstyle.video.paint import Painter, Schedule
 from jaxstyle.video.report import Pair, strip_numbers, write_report
 from jaxstyle.video.run import FrameDone, paint_again, paint_forwards
@@ -104,6 +105,7 @@ def video(options: VideoOptions, config: StyleConfig) -> ExitCode:
         reporter = stack.enter_context(options.reporter())
         if options.live is not None:
             reporter = LiveReporter(reporter, options.live, folder)
+        styles = [read_style(path, source.shape, config) for path in options.styles]
         context = RunContext.load(options, decoder=options.fast or config.init == "adain")
         record = source.record(context, options, config)
         # Tiles change a result by no more than rounding: a run may go on with other ones.
@@ -113,7 +115,6 @@ def video(options: VideoOptions, config: StyleConfig) -> ExitCode:
         store = stack.enter_context(open_store(folder, record))
         if source.clip.uneven:
             reporter.note(f"the frames of {options.clip} are not evenly spaced; they will be.")
-        styles = [read_style(path, source.shape, config) for path in options.styles]
         run = _Run(reporter, options, config, source, store)
         if isinstance(reporter, LiveReporter):
             reporter.view.on_stop(run.interrupt)
@@ -123,7 +124,7 @@ def video(options: VideoOptions, config: StyleConfig) -> ExitCode:
             reporter.note(str(run.error))
         if run.count == 0:
             _raise_no_frames(run, options)
-        sound = _sound(source.clip, options) if run.complete else ()
+        sound = _sound(source.clip, options, run.count / source.rate)
         frames = (store.read(run.finished, number) for number in range(run.count))
         rate, shape = source.rate, source.shape
         write_frames(options.output, frames, shape, rate, scratch=folder, sound=sound)
@@ -154,7 +155,10 @@ def _check(options: VideoOptions) -> None:
     for path in (options.output, options.report):
         if path is not None and real_path(path) in used:
             raise ValueError(f"{path} is also an input or another output; give it another name.")
-        used.add(real_path(path or options.output))
+        if path is not None:
+            used.add(real_path(path))
+            if options.clip.is_dir() and path.absolute().parent == options.clip.absolute():
+                raise ValueError(f"{path} would be one of the frames in {options.clip}.")
     if options.mask and len(options.mask) != len(options.styles):
         raise ValueError(
             f"{len(options.mask)} masks for {len(options.styles)} styles; give one --mask for each."
@@ -187,7 +191,7 @@ class _Source:
         clip = open_clip(options.clip)
         if clip.images and options.fps is not None:
             clip = clip.at_rate(options.fps)
-        rate = (options.fps or clip.rate) / options.every
+        rate = min((options.fps or clip.rate) / options.every, max_rate(options.output))
         # Codecs need even sides.
         height, width = pyramid.fit_shape(clip.shape, min(config.size, max_edge(options.output)))
         shape = max(2, height // 2 * 2), max(2, width // 2 * 2)
@@ -242,14 +246,15 @@ class _Run:
         self._source, self._store = source, store
         self.count, self.finished, self.interrupted = 0, 1, False
         self.error: ImageReadError | None = None
-        self._done = 0.0
+        self._pass, self._done = 1, 0.0
         self._first, self._next = _work(config, options, source.shape)
         # The duration may be missing.
         clip = source.clip
         end = clip.seconds if options.end is None else min(options.end, clip.seconds or np.inf)
         frames = 1 if end is None else max(1, round((end - options.start) * source.rate))
-        total = self._first + self._next * (frames * options.passes - 1)
-        reporter.plan(total, items=0 if end is None else frames * options.passes)
+        before, items = len(store), frames * options.passes
+        total = self._next * max(0, items - before) + (0 if before else self._first - self._next)
+        reporter.plan(total, items=0 if end is None else max(items, before), done=before)
 
     @property
     def complete(self) -> bool:
@@ -261,49 +266,61 @@ class _Run:
 
     def paint(self, params: Params, styles: Sequence[AnyArray]) -> None:
         """Paint all passes."""
-        options, schedule = self._options, self._options.schedule
-        with contextlib.ExitStack() as stack, computing("try a smaller --size"):
-            frames = stack.enter_context(contextlib.closing(self._source.frames()))
-            if options.fast:
-                guessed = add_guesses(frames, params, styles, self._config, _FAST_BATCH)
-                painted = paint_forwards(
-                    FastPainter(schedule).paint, guessed, self._store, self._watch
-                )
-                self._consume(painted)
-                return
-            painter = Painter(params, styles, self._config, schedule)
-            self._consume(paint_forwards(painter.paint, frames, self._store, self._watch))
-            for number in range(2, options.passes + 1):
-                if self.interrupted or not self.count:
+        store, watch, painter = self._store, self._watch, None
+        with computing("try a smaller --size"):
+            with contextlib.closing(self._source.frames()) as frames:
+                if self._options.fast:
+                    frames = add_guesses(
+                        frames, params, styles, self._config, _FAST_BATCH, partial(store.has, 1)
+                    )
+                    paint = FastPainter().paint
+                else:
+                    painter = Painter(params, styles, self._config, self._options.schedule)
+                    paint = painter.paint
+                self.count = self._consume(paint_forwards(paint, frames, store, watch))
+            if self.interrupted:
+                # Those of an earlier run that this one has not come to.
+                while store.has(1, self.count):
+                    self.count += 1
+            for number in range(2, self._options.passes + 1):
+                self._pass = number
+                if painter is None or self.interrupted or not self.count:
                     return
-                frames = stack.enter_context(contextlib.closing(self._source.frames()))
-                known = itertools.islice(frames, self.count)
-                self._consume(paint_again(painter, known, self._store, number, self._watch))
-                if not self.interrupted:
-                    self.finished = number
+                with contextlib.closing(self._source.frames()) as frames:
+                    known = itertools.islice(frames, self.count)
+                    again = paint_again(painter, known, store, number, watch)
+                    if self._consume(again) < self.count or self.interrupted:
+                        return
+                self.finished = number
 
-    def _consume(self, frames: Iterator[FrameDone]) -> None:
-        number = 0
+    def _consume(self, frames: Iterator[FrameDone]) -> int:
+        """Report frames as they are finished; return their number."""
+        count = 0
         try:
             for done in frames:
-                number += 1
-                self._report(done)
-                self.count = max(self.count, number)
+                count += 1
+                if not done.before:
+                    self._report(done)
                 if self.interrupted:
                     break
         except ImageReadError as error:
-            self.error = error
+            # Without its traceback, which would keep the video open.
+            self.error = error.with_traceback(None)
+        return count
 
     def _watch(self, number: int, progress: Progress) -> bool:
         release_memory()
-        share = self._next if self._done else self._first
+        share = self._work_of(number)
         text = f"frame {number + 1}  step {progress.step}/{progress.steps}"
         work = self._done + progress.fraction * share
         self._reporter.progress(work, text, frame=number, step=progress.step)
         return self.interrupted
 
+    def _work_of(self, frame: int) -> float:
+        return self._first if frame == 0 and self._pass == 1 else self._next
+
     def _report(self, done: FrameDone) -> None:
-        self._done += self._next if self._done else self._first
+        self._done += self._work_of(done.frame)
         record, (height, width) = done.record, self._source.shape
         loss = record["loss"]
         text = f"frame {done.frame + 1}: " + ("" if loss is None else f"loss {loss:.4g}, ")
@@ -331,12 +348,11 @@ def _raise_no_frames(run: _Run, options: VideoOptions) -> None:
     raise KeyboardInterrupt
 
 
-def _sound(clip: Clip, options: VideoOptions) -> list[str]:
+def _sound(clip: Clip, options: VideoOptions, seconds: Fraction) -> list[str]:
     """Return the options of ffmpeg that name the sound track of the part of the video."""
     if not clip.sound:
         return []
-    limits = ["-ss", f"{options.start:.6f}"]
-    limits += [] if options.end is None else ["-to", f"{options.end:.6f}"]
+    limits = ["-ss", f"{options.start:.6f}", "-t", f"{float(seconds):.6f}"]
     return [*limits, "-i", f"file:{clip.path}"]
 
 

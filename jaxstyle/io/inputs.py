@@ -74,12 +74,15 @@ def read_style(path: FilePath, picture: tuple[int, int], config: StyleConfig) ->
     return images.read_image_as(path, target)
 
 
-def read_mask(path: FilePath, picture: tuple[int, int]) -> np.ndarray:
+def read_mask(
+    path: FilePath, picture: tuple[int, int], *, may_be_black: bool = False
+) -> np.ndarray:
     """Read a mask at the size of the result. Its values are brightness times opacity.
 
     Args:
       path: file of the mask.
       picture: height and width of the result.
+      may_be_black: whether it may be black everywhere.
 
     Raises:
       ImageReadError: the file cannot be read.
@@ -95,7 +98,7 @@ def read_mask(path: FilePath, picture: tuple[int, int]) -> np.ndarray:
     if pixels.shape[-1] == 4:
         mask = mask * pixels[..., 3]
     check_proportions(path, mask.shape, picture)
-    if not mask.any():
+    if not may_be_black and not mask.any():
         raise ValueError(
             f"mask {path} is black everywhere, so its style has no effect; paint its region white."
         )

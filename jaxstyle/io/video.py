@@ -74,7 +74,8 @@ def encode(
       frames: 8-bit RGB pixels of each frame.
       size: width and height of the frames, both even.
       rate: frames per second.
-      sound: options of ffmpeg that name an input with a sound track to copy, if there is any.
+      sound: options of ffmpeg that name an input with a sound track, if there is any; it is
+        encoded anew.
 
     Raises:
       OSError: the file cannot be written.
@@ -84,9 +85,8 @@ def encode(
     source += ["-framerate", str(rate), "-i", "pipe:0"]
     command = [find_ffmpeg(), "-loglevel", "error", "-y", *source, *sound, "-map", "0:v"]
     if sound:
-        # A sound track that the format does not take is encoded anew.
         codec = "libopus" if path.suffix == ".webm" else "aac"
-        command += ["-map", "1:a:0?", "-c:a", codec, "-shortest"]
+        command += ["-map", "1:a:0?", "-c:a", codec]
     command += ["-vf", _CONVERT, *ENCODERS[path.suffix], f"file:{path}"]
     with tempfile.TemporaryFile() as messages:
         # In a session of its own, it does not receive Ctrl-C.
@@ -98,11 +98,14 @@ def encode(
             start_new_session=True,
         )
         # If it ends early, its messages say why.
+        complete = False
         with contextlib.suppress(BrokenPipeError), process:
             assert process.stdin is not None
             try:
                 for frame in frames:
                     process.stdin.write(frame)
+                process.stdin.close()
+                complete = True
             except BrokenPipeError:
                 pass
             except BaseException:
@@ -110,5 +113,5 @@ def encode(
                 raise
         messages.seek(0)
         lines = messages.read().decode(errors="replace").splitlines()
-    if process.returncode:
+    if process.returncode or not complete:
         raise OSError(f"ffmpeg: {lines[-1] if lines else f'exit code {process.returncode}'}")

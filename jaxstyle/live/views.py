@@ -270,10 +270,11 @@ class BatchView(View):
                 self._failures.append(tile | {"error": one_line(record["error"])})
         self.changed()
 
-    def finish(self, message: str) -> None:
-        """Take note of the end of the batch."""
-        left = self._total - self._before - self._done - self._failed
-        self.end("stopped" if left else "done", message)
+    def finish(self, message: str, *, complete: bool | None = None) -> None:
+        """Take note of the end of the batch, complete if nothing is left unless it is said."""
+        if complete is None:
+            complete = self._total == self._before + self._done + self._failed
+        self.end("done" if complete else "stopped", message)
 
     def file(self, name: str) -> FilePath | None:
         with self._lock:

@@ -1,7 +1,6 @@
 """Previews of a video in one pass of the network per frame, by AdaIN."""
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -9,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxstyle.config import StyleConfig
+from jaxstyle.errors import ImageReadError
 from jaxstyle.loop.driver import Callback
 from jaxstyle.transfer import preview
 from jaxstyle.types import AnyArray, Params
@@ -23,11 +23,11 @@ class FastPainter:
     """Mixes frames that were made by AdaIN with the results before them, warped by the flow.
 
     Args:
-      schedule: when a new shot begins.
+      cut: share of reliable pixels below which a new shot begins.
     """
 
-    def __init__(self, schedule: Schedule | None = None):
-        self._cut, self._follow = (schedule or Schedule()).cut, Follower()
+    def __init__(self, cut: float = Schedule.cut):
+        self._cut, self._follow = cut, Follower()
 
     def paint(
         self,
@@ -61,6 +61,7 @@ def add_guesses(
     styles: Sequence[Float[AnyArray, "_hs _ws 3"]],
     config: StyleConfig,
     batch: int,
+    is_done: Callable[[int], bool] = lambda number: False,
 ) -> Iterator[Frame]:
     """Yield frames with a guess by AdaIN, which is made for `batch` frames at a time.
 
@@ -70,16 +71,38 @@ def add_guesses(
       styles: style images, RGB in [0, 1].
       config: as for `preview`.
       batch: number of frames that are made together.
+      is_done: whether the result of a frame, by its number, is there already.
+
+    Raises:
+      ImageReadError: the video is damaged. All frames before have been yielded.
     """
 
     @jax.jit
     def make(params: Params, styles: Any, contents: Array) -> Array:
         return jax.vmap(lambda content: preview(params, content, styles, config))(contents)
 
-    iterator = iter(frames)
-    while group := list(itertools.islice(iterator, batch)):
+    group: list[Frame] = []
+
+    def finish() -> Iterator[Frame]:
         # The last group is filled up, so that it is made by the same program.
         padded = group + group[-1:] * (batch - len(group))
         contents = np.stack([frame.pixels for frame in padded]).astype(np.float32) / 255
         for frame, guess in zip(group, make(params, tuple(styles), contents), strict=False):
             yield frame._replace(guess=guess)
+        group.clear()
+
+    error = None
+    try:
+        for number, frame in enumerate(frames):
+            if not group and is_done(number):
+                yield frame
+                continue
+            group.append(frame)
+            if len(group) == batch:
+                yield from finish()
+    except ImageReadError as damage:
+        error = damage
+    if group:
+        yield from finish()
+    if error is not None:
+        raise error

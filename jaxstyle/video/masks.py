@@ -1,7 +1,7 @@
 """Masks of a video: an image for all frames, or a video or folder with one mask per frame."""
 
 import itertools
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from jaxstyle.errors import ImageReadError
 from jaxstyle.io.formats import READ_SUFFIXES
 from jaxstyle.io.inputs import check_proportions, read_mask
-from jaxstyle.video.clip import Clip, open_clip, read_frames
+from jaxstyle.video.clip import Clip, open_clip, read_frames, shown_images
 from jaxstyle.video.follow import Frame
 
 MaskSource = np.ndarray | Clip
@@ -30,7 +30,7 @@ def open_mask(path: Path, shape: tuple[int, int]) -> MaskSource:
     """
     suffix = path.suffix.lower()
     if suffix in READ_SUFFIXES and suffix != ".gif" and not path.is_dir():
-        return np.round(255 * read_mask(path, shape)).astype(np.uint8)
+        return _to_bytes(read_mask(path, shape))
     clip = open_clip(path)
     check_proportions(path, clip.shape, shape)
     return clip
@@ -60,11 +60,13 @@ def add_masks(
     """
     streams = []
     for mask in masks:
-        if isinstance(mask, Clip):
-            images = read_frames(mask, shape, start=start, end=end, rate=rate)
-            streams.append((mask.path, map(_brightness, images)))
-        else:
+        if isinstance(mask, np.ndarray):
             streams.append((None, itertools.repeat(mask)))
+        elif mask.images:
+            streams.append((mask.path, _read_images(mask, shape, start, end, rate)))
+        else:
+            images = read_frames(mask, shape, start=start, end=end, rate=rate)
+            streams.append((mask.path, (_to_bytes(x.mean(axis=-1) / 255) for x in images)))
     for number, frame in enumerate(frames):
         found = []
         for path, stream in streams:
@@ -75,5 +77,12 @@ def add_masks(
         yield Frame(frame, np.stack(found) if found else None)
 
 
-def _brightness(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
-    return np.round(image.mean(axis=-1)).astype(np.uint8)
+def _read_images(
+    clip: Clip, shape: tuple[int, int], start: float, end: float | None, rate: Fraction
+) -> Iterator[np.ndarray]:
+    for path in shown_images(clip, start, end, rate):
+        yield _to_bytes(read_mask(path, shape, may_be_black=True))
+
+
+def _to_bytes(mask: np.ndarray) -> UInt8[np.ndarray, "h w"]:
+    return np.round(255 * mask).astype(np.uint8)

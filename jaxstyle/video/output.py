@@ -1,6 +1,8 @@
 """Write the frames of a video: MP4, MOV and WebM by ffmpeg, GIF and WebP, or a folder."""
 
 import itertools
+import os
+import struct
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +28,8 @@ def check_video(path: Path) -> None:
     if path.is_dir() or not suffix:
         if path.exists() and not path.is_dir():
             raise WriteError(f"cannot write {path}: it is a file; frames need a folder.")
+        if path.exists() and not os.access(path, os.W_OK):
+            raise WriteError(f"cannot write {path}: the folder is read-only.")
         return
     if suffix not in (*ENCODERS, *_ANIMATIONS):
         names = ", ".join((*ENCODERS, *_ANIMATIONS))
@@ -79,6 +83,8 @@ def write_frames(
             part.replace(path)
     except OSError as error:
         raise WriteError(f"cannot write {path}: {error.strerror or error}.") from error
+    except struct.error as error:
+        raise WriteError(f"cannot write {path}: it has more than 4 GiB of pixels.") from error
 
 
 def _write_animation(
@@ -91,6 +97,11 @@ def _write_animation(
             animation.append(frame.astype(np.float32) / 255)
         ends = [round(1000 * n / rate / unit) * unit for n in range(len(animation) + 1)]
         animation.write([max(2 * unit, b - a) for a, b in itertools.pairwise(ends)])
+
+
+def max_rate(path: Path) -> Fraction:
+    """Return the largest number of frames per second of a video with this suffix."""
+    return Fraction(50 if path.suffix.lower() == ".gif" else 240)
 
 
 def max_edge(path: Path) -> int:

@@ -99,7 +99,9 @@ class Painter:
         # One level, and no noise that would differ from frame to frame.
         steps = (self._schedule.steps,)
         self._next_config = replace(config, min_size=config.size, steps=steps, noise=0.0)
-        self._follow, self._cache = Follower(), StyleCache()
+        self._follow = Follower()
+        # With other colors, the style images are recolored for each frame.
+        self._cache = StyleCache() if config.color == "style" else None
 
     def paint(
         self,

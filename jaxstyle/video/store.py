@@ -33,10 +33,18 @@ class FrameStore:
         self._folder, self._ledger = folder, Ledger(folder, Shard())
         self._records = {record["output"]: record for record in self._ledger.read_own()}
 
+    def __len__(self) -> int:
+        """Return the number of frames of all passes."""
+        return len(self._records)
+
     def get(self, number: int, frame: int) -> dict[str, Any] | None:
         """Return what `write` was told of a frame in pass `number`, or `None`."""
         name = _name(number, frame)
         return self._records.get(name) if (self._folder / name).is_file() else None
+
+    def has(self, number: int, frame: int) -> bool:
+        """Return whether a frame is finished in pass `number`."""
+        return self.get(number, frame) is not None
 
     def path(self, number: int, frame: int) -> Path:
         """Return the file of a frame."""
@@ -75,18 +83,19 @@ def open_store(folder: Path, record: dict[str, Any]) -> Iterator[FrameStore]:
 
     Args:
       folder: the folder.
-      record: what determines the results; the folder must have been made with the same.
+      record: what determines the results; frames that it has must have been made with the same.
 
     Raises:
       WriteError: another process uses the folder, or it belongs to another run.
     """
     with lock_output(folder, Shard()):
         path, text = folder / _RECORD, json.dumps(record, indent=2, sort_keys=True) + "\n"
-        if not path.exists():
+        store = FrameStore(folder)
+        if not path.exists() or not len(store):
             write_bytes(path, text.encode())
         elif path.read_bytes() != text.encode():
             raise WriteError(
                 f"{folder} holds the frames of a run with other inputs or options; delete it, or "
                 "give another output."
             )
-        yield FrameStore(folder)
+        yield store

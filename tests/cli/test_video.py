@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from clips import smooth_noise
 from PIL import Image
 
 from jaxstyle.cli import main
+from jaxstyle.cli import video as videos
 from jaxstyle.errors import WriteError
 from jaxstyle.io.video import encode
 from jaxstyle.video.clip import open_clip, read_frames
@@ -99,6 +99,20 @@ def test_an_interrupted_run_writes_what_there_is_and_goes_on(folder):
     assert (folder / "out.mp4").read_bytes() == (folder / "whole.mp4").read_bytes()
 
 
+def test_a_run_that_is_interrupted_again_keeps_what_is_there(folder, monkeypatch):
+    assert main(argv("frames", "--keep-frames")) == 0
+    made = {path.name: path.read_bytes() for path in (folder / "frames").iterdir()}
+    for path in (folder / "frames").iterdir():
+        path.unlink()
+    # The signal comes before any of them is read back.
+    read = videos._Run._consume
+    monkeypatch.setattr(
+        videos._Run, "_consume", lambda run, _: run.interrupt() or read(run, iter(()))
+    )
+    assert main(argv("frames", "--keep-frames")) == 130
+    assert {path.name: path.read_bytes() for path in (folder / "frames").iterdir()} == made
+
+
 def test_a_killed_run_goes_on_to_the_same_video(folder):
     command = [sys.executable, "-m", "jaxstyle.cli", *argv("out.mp4", "--frame-steps", "20")]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -150,6 +164,9 @@ def test_a_damaged_video_gives_what_came_before(folder, capsys):
         (argv("out.mp4", "--from", "3", "--to", "2"), 2, "--to 2 is not after --from 3"),
         (argv("clip.mp4"), 2, "is also an input"),
         (argv("out.mp4", "--report", "clip.mp4"), 2, "is also an input"),
+        (["video", "clip.mp4", "none.png", "-o", "out.mp4", *OPTIONS], 3, "none.png"),
+        (argv("out.mp4", "--temporal-weight", "x"), 2, "not a number of at least 0"),
+        (argv("in/out.gif", clip="in"), 2, "would be one of the frames in in"),
         (argv("out.mp4", "--report", "r.txt"), 2, "must end in .html or .json"),
         (argv("out.mp4", "--mask", "style.png", "--mask", "style.png"), 2, "2 masks for 1 styles"),
         (argv("out.mp4", "--mask", "none.mp4"), 3, "none.mp4: it does not exist"),
@@ -158,6 +175,7 @@ def test_a_damaged_video_gives_what_came_before(folder, capsys):
     ],
 )
 def test_errors_are_one_line(folder, capsys, arguments, code, message):
+    write_images(folder / "in", 1)
     assert main(arguments) == code
     errors = capsys.readouterr().err
     assert message in errors
@@ -196,6 +214,19 @@ def test_masks_that_end_early_end_the_video(folder, capsys):
     assert count(folder / "out.mp4") == 2
 
 
+def test_masks_of_a_folder_count_by_their_opacity(folder):
+    (folder / "masks").mkdir()
+    for number in range(6):
+        mask = np.full((40, 48, 4), 255, np.uint8)
+        mask[:, 24:, 3] = 0
+        Image.fromarray(mask).save(folder / "masks" / f"{number}.png")
+        Image.fromarray(mask[..., 3]).save(folder / "mask.png")
+    assert main(argv("a", "--mask", "masks")) == 0
+    assert main(argv("b", "--mask", "mask.png")) == 0
+    for path in (folder / "a").iterdir():
+        assert path.read_bytes() == (folder / "b" / path.name).read_bytes()
+
+
 def test_passes_are_added_to_those_that_are_there(folder):
     assert main(argv("frames", "--keep-frames")) == 0
     first = [path.read_bytes() for path in sorted((folder / "frames").iterdir())]
@@ -225,7 +256,9 @@ def test_a_live_page_shows_the_frames(folder, monkeypatch):
     assert main(argv("out.mp4", "--live", "--keep-frames")) == 0
     fields = shown[0].fields()
     assert (fields["done"], fields["total"], fields["phase"]) == (6, 6, "done")
-    assert shown[0].file(fields["tiles"][-1]["number"]) == Path("out.mp4.frames/pass1/000005.png")
+    assert (
+        shown[0].file(fields["tiles"][-1]["number"]) == folder / "out.mp4.frames/pass1/000005.png"
+    )
 
 
 def test_colors_of_the_video_can_stay(folder):

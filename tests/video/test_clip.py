@@ -110,6 +110,8 @@ def test_a_folder_of_images(tmp_path):
     assert values(read_frames(slow, slow.shape, rate=Fraction(1))) == [0, 2, 4]
     assert values(read_frames(slow, slow.shape, rate=Fraction(4), end=1)) == [0, 0, 1, 1]
     assert list(read_frames(slow, slow.shape, start=9)) == []
+    assert values(read_frames(clip, clip.shape, end=0.12)) == [0, 1, 2]
+    assert values(read_frames(clip, clip.shape, start=0.12)) == [3, 4]
 
 
 def test_an_image_of_another_size_is_named(tmp_path):

@@ -8,6 +8,7 @@ from clips import smooth_noise
 
 import jaxstyle
 from jaxstyle import StyleConfig
+from jaxstyle.errors import ImageReadError
 from jaxstyle.video.fast import FastPainter, add_guesses
 from jaxstyle.video.follow import Frame
 from jaxstyle.video.run import paint_forwards
@@ -56,3 +57,16 @@ def test_neighbors_agree_more_than_without_the_frames_before(weights, tmp_path):
 
     alone = [255 * np.asarray(one.guess, np.float64) for one in made]
     assert change([image.astype(np.float64) for image in images]) < 0.5 * change(alone)
+
+
+def test_frames_before_damage_are_made_and_those_that_are_there_are_not(weights):
+    frames = [smooth_noise(n, 48, 64) for n in range(6)]
+
+    def damaged():
+        yield from map(Frame, frames)
+        raise ImageReadError("the video is damaged")
+
+    made = []
+    with pytest.raises(ImageReadError, match="damaged"):
+        made.extend(add_guesses(damaged(), weights, [STYLE], CONFIG, 4, lambda n: n < 1))
+    assert [one.guess is None for one in made] == [True] + [False] * 5

@@ -53,11 +53,19 @@ def test_a_folder_has_one_image_per_frame(tmp_path):
 def test_sound_is_kept(tmp_path, ffmpeg):
     source = tmp_path / "source.mp4"
     ffmpeg("-f", "lavfi", "-i", "sine=duration=3", source)
-    sound = ("-ss", "1", "-to", "2", "-i", str(source))
+    sound = ("-ss", "1", "-t", "0.8", "-i", str(source))
     for suffix in ("mp4", "webm"):
         clip = open_clip(write(tmp_path / f"a.{suffix}", sound=sound))
         assert clip.sound
         assert abs((clip.seconds or 0) - 0.8) < 0.15
+
+
+def test_sound_that_ends_early_does_not_shorten_the_video(tmp_path, ffmpeg):
+    source = tmp_path / "source.mp4"
+    ffmpeg("-f", "lavfi", "-i", "sine=duration=0.3", source)
+    clip = open_clip(write(tmp_path / "a.mp4", sound=("-t", "0.8", "-i", str(source))))
+    assert clip.sound
+    assert len(list(read_frames(clip, clip.shape))) == len(FRAMES)
 
 
 def test_what_cannot_be_written(tmp_path):

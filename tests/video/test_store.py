@@ -42,6 +42,13 @@ def test_the_frames_of_another_run_are_not_touched(tmp_path):
         other.__enter__()
 
 
+def test_a_run_without_frames_does_not_block_the_next_one(tmp_path):
+    with open_store(tmp_path, {"steps": 5}):
+        pass
+    with open_store(tmp_path, {"steps": 6}) as store:
+        assert len(store) == 0
+
+
 def test_two_runs_do_not_share_a_folder(tmp_path):
     other = open_store(tmp_path, {})
     with open_store(tmp_path, {}), pytest.raises(WriteError, match="another process is writing"):
