@@ -1,6 +1,10 @@
-"""Frames that the tests of videos make."""
+"""Frames and videos that the tests make."""
+
+import subprocess
 
 import numpy as np
+
+from jaxstyle.io.video import find_ffmpeg
 
 
 def smooth_noise(seed, height, width):
@@ -12,3 +16,7 @@ def smooth_noise(seed, height, width):
         image += size**0.5 * fine[:height, :width]
     low, high = np.quantile(image, (0.02, 0.98))
     return (np.clip((image - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+
+
+def ffmpeg(*arguments):
+    subprocess.run([find_ffmpeg(), "-v", "error", "-y", *map(str, arguments)], check=True)

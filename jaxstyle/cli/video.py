@@ -152,13 +152,12 @@ def _check(options: VideoOptions) -> None:
     opencv()
     real_path = RealPaths()
     used = {real_path(path) for path in (options.clip, *options.styles, *options.mask)}
-    for path in (options.output, options.report):
-        if path is not None and real_path(path) in used:
+    for path in filter(None, (options.output, options.report)):
+        if real_path(path) in used:
             raise ValueError(f"{path} is also an input or another output; give it another name.")
-        if path is not None:
-            used.add(real_path(path))
-            if options.clip.is_dir() and path.absolute().parent == options.clip.absolute():
-                raise ValueError(f"{path} would be one of the frames in {options.clip}.")
+        used.add(real_path(path))
+        if options.clip.is_dir() and path.absolute().parent == options.clip.absolute():
+            raise ValueError(f"{path} would be one of the frames in {options.clip}.")
     if options.mask and len(options.mask) != len(options.styles):
         raise ValueError(
             f"{len(options.mask)} masks for {len(options.styles)} styles; give one --mask for each."

@@ -134,7 +134,9 @@ def _paint_group(
 
 def _is_new_shot(store: FrameStore, number: int) -> bool:
     """Return whether a shot begins with a frame, as the first pass has found."""
-    return bool((store.get(1, number) or {})["new_shot"])
+    record = store.get(1, number)
+    assert record is not None
+    return record["new_shot"]
 
 
 def _items(frames: Iterable[Frame], store: FrameStore, number: int) -> Iterator[Repainting]:

@@ -14,12 +14,14 @@ from PIL import Image
 
 from jaxstyle.cli import main
 from jaxstyle.cli import video as videos
+from jaxstyle.cli.parser import make_parser
 from jaxstyle.errors import WriteError
 from jaxstyle.io.video import encode
 from jaxstyle.video.clip import open_clip, read_frames
+from jaxstyle.video.paint import Schedule
 
-pytest.importorskip("cv2")
-pytest.importorskip("imageio_ffmpeg")
+pytest.importorskip("cv2", reason="needs '.[video]'")
+pytest.importorskip("imageio_ffmpeg", reason="needs '.[video]'")
 pytestmark = pytest.mark.slow
 
 OPTIONS = ["--size", "48", "--steps", "6", "--frame-steps", "3"]
@@ -48,6 +50,11 @@ def count(path):
 
 def names(folder):
     return {path.name for path in folder.iterdir()} - {"clip.mp4", "style.png"}
+
+
+def test_the_flags_have_the_defaults_of_the_schedule():
+    args = make_parser().parse_args(["video", "clip.mp4", "style.png", "-o", "out.mp4"])
+    assert (args.frame_steps, args.temporal_weight) == (Schedule.steps, Schedule.weight)
 
 
 def test_a_video_becomes_a_video(folder, capsys):
@@ -246,7 +253,7 @@ def test_fast_mode_and_a_page(folder):
 
 
 def test_a_live_page_shows_the_frames(folder, monkeypatch):
-    pytest.importorskip("aiohttp")
+    pytest.importorskip("aiohttp", reason="the extra `live` is not installed")
     from jaxstyle.cli import live
 
     shown, show = [], live.show

@@ -1,22 +1,17 @@
 """Frames of videos: size, rate, rotation, limits in time, and damaged files."""
 
-import subprocess
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from clips import ffmpeg
 from PIL import Image
 
 from jaxstyle.errors import ImageReadError
-from jaxstyle.io.video import find_ffmpeg
 from jaxstyle.video.clip import open_clip, read_frames
 
-pytest.importorskip("imageio_ffmpeg")
-
-
-def ffmpeg(*arguments):
-    subprocess.run([find_ffmpeg(), "-v", "error", "-y", *map(str, arguments)], check=True)
+pytest.importorskip("imageio_ffmpeg", reason="needs '.[video]'")
 
 
 def pattern(path, *options, size="64x48", rate="25", seconds=1):

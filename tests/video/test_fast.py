@@ -14,7 +14,7 @@ from jaxstyle.video.follow import Frame
 from jaxstyle.video.run import paint_forwards
 from jaxstyle.video.store import open_store
 
-pytest.importorskip("cv2")
+pytest.importorskip("cv2", reason="needs '.[video]'")
 pytestmark = pytest.mark.slow
 
 CONFIG = StyleConfig(size=64)

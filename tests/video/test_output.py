@@ -4,12 +4,14 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from clips import smooth_noise
+from clips import ffmpeg, smooth_noise
 from PIL import Image
 
 from jaxstyle.errors import WriteError
 from jaxstyle.video.clip import open_clip, read_frames
 from jaxstyle.video.output import check_video, write_frames
+
+pytest.importorskip("imageio_ffmpeg", reason="needs '.[video]'")
 
 FRAMES = [np.roll(smooth_noise(0, 48, 64), 2 * n, axis=1) for n in range(8)]
 
@@ -50,7 +52,7 @@ def test_a_folder_has_one_image_per_frame(tmp_path):
     np.testing.assert_array_equal(np.asarray(Image.open(paths[3])), FRAMES[3])
 
 
-def test_sound_is_kept(tmp_path, ffmpeg):
+def test_sound_is_kept(tmp_path):
     source = tmp_path / "source.mp4"
     ffmpeg("-f", "lavfi", "-i", "sine=duration=3", source)
     sound = ("-ss", "1", "-t", "0.8", "-i", str(source))
@@ -60,7 +62,7 @@ def test_sound_is_kept(tmp_path, ffmpeg):
         assert abs((clip.seconds or 0) - 0.8) < 0.15
 
 
-def test_sound_that_ends_early_does_not_shorten_the_video(tmp_path, ffmpeg):
+def test_sound_that_ends_early_does_not_shorten_the_video(tmp_path):
     source = tmp_path / "source.mp4"
     ffmpeg("-f", "lavfi", "-i", "sine=duration=0.3", source)
     clip = open_clip(write(tmp_path / "a.mp4", sound=("-t", "0.8", "-i", str(source))))

@@ -14,7 +14,7 @@ from jaxstyle.video.run import paint_again, paint_forwards
 from jaxstyle.video.still import StillRegions
 from jaxstyle.video.store import open_store
 
-pytest.importorskip("cv2")
+pytest.importorskip("cv2", reason="needs '.[video]'")
 slow = pytest.mark.slow
 
 CONFIG = StyleConfig(
