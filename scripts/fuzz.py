@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 from fuzz_targets import TARGETS, Case, RefusedError, WrongError
 
 from jaxstyle.errors import one_line
+from jaxstyle.io.video import find_ffmpeg
 
 GOOD = ("accepted", "refused")
 BAD = ("uncaught", "wrong", "hang", "memory", "program", "stray", "foreign")
@@ -97,10 +98,13 @@ class Sandbox:
             os.dup2(text, number)
             self._texts.append(text)
         self.programs: list[str] = []
+        self._ffmpeg: str | None = None
+        with contextlib.suppress(ImportError, OSError):
+            self._ffmpeg = find_ffmpeg()
         sys.addaudithook(self._audit)
 
     def _audit(self, event: str, args: tuple[Any, ...]) -> None:
-        if event in _PROGRAM_EVENTS:
+        if event in _PROGRAM_EVENTS and args[0] != self._ffmpeg:
             self.programs.append(f"{event} {args[0]}")
 
     def take_texts(self) -> list[str]:

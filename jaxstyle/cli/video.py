@@ -156,7 +156,7 @@ def _check(options: VideoOptions) -> None:
         if real_path(path) in used:
             raise ValueError(f"{path} is also an input or another output; give it another name.")
         used.add(real_path(path))
-        if options.clip.is_dir() and path.absolute().parent == options.clip.absolute():
+        if path.absolute().parent == options.clip.absolute():
             raise ValueError(f"{path} would be one of the frames in {options.clip}.")
     if options.mask and len(options.mask) != len(options.styles):
         raise ValueError(

@@ -65,9 +65,13 @@ def open_clip(path: Path) -> Clip:
       ImageReadError: there is no such file, it has no video stream, or its first frame is
         damaged; the folder has no images.
     """
-    if path.is_dir():
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:
+        raise ImageReadError(f"cannot read the video {path}: {error.strerror}.") from error
+    if is_folder:
         return _open_folder(path)
-    if not path.is_file():
+    if not is_file:
         raise ImageReadError(f"cannot read the video {path}: it does not exist.")
     command = [*_ffmpeg(), "-i", _url(path), "-map", "0:v:0", "-frames:v", "1", "-vf", _SQUARE]
     command += ["-pix_fmt", "yuv444p", "-strict", "-1", "-f", "yuv4mpegpipe", "pipe:1"]

@@ -1,6 +1,7 @@
 """Masks of a video: an image for all frames, or a video or folder with one mask per frame."""
 
 import itertools
+import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -29,7 +30,9 @@ def open_mask(path: Path, shape: tuple[int, int]) -> MaskSource:
       ValueError: it has another aspect ratio than the frames, or an image is black everywhere.
     """
     suffix = path.suffix.lower()
-    if suffix in READ_SUFFIXES and suffix != ".gif" and not path.is_dir():
+    # Unlike `Path.is_dir`, this does not raise for a name that is too long.
+    is_folder = os.path.isdir(path)  # noqa: PTH112
+    if suffix in READ_SUFFIXES and suffix != ".gif" and not is_folder:
         return _to_bytes(read_mask(path, shape))
     clip = open_clip(path)
     check_proportions(path, clip.shape, shape)

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 from jaxstyle.errors import WriteError
 from jaxstyle.io.animation import open_animation
-from jaxstyle.io.atomic import check_output, write_bytes
+from jaxstyle.io.atomic import check_name, check_output, name_limit, write_bytes
 from jaxstyle.io.formats import ANIMATION_FORMATS
 from jaxstyle.io.images import encode_image
 from jaxstyle.io.video import ENCODERS, encode, find_ffmpeg
@@ -24,11 +24,16 @@ _MAX_EDGE = 16384
 
 def check_video(path: Path) -> None:
     """Raise `WriteError` if a video cannot be written to `path`; one without suffix is a folder."""
+    check_name(path, name_limit(path.parent))
     suffix = path.suffix.lower()
-    if path.is_dir() or not suffix:
-        if path.exists() and not path.is_dir():
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except OSError as error:
+        raise WriteError(f"cannot write {path}: {error.strerror or error}.") from error
+    if is_folder or not suffix:
+        if exists and not is_folder:
             raise WriteError(f"cannot write {path}: it is a file; frames need a folder.")
-        if path.exists() and not os.access(path, os.W_OK):
+        if exists and not os.access(path, os.W_OK):
             raise WriteError(f"cannot write {path}: the folder is read-only.")
         return
     if suffix not in (*ENCODERS, *_ANIMATIONS):
