@@ -55,19 +55,24 @@ def wait_for_workers(folder: FilePath, seconds: float) -> None:
 
 
 @contextlib.contextmanager
-def lock_output(folder: FilePath, shard: Shard) -> Iterator[None]:
-    """Create the output folder and lock a shard of it.
+def lock_output(folder: FilePath, shard: Shard | None = None) -> Iterator[None]:
+    """Create the output folder and lock it.
+
+    Args:
+      folder: the folder.
+      shard: shard to lock; `None` locks the folder of a command without shards.
 
     Raises:
       WriteError: another process holds the shard or uses another number of shards, or the
         folder cannot be written.
     """
+    own = shard or Shard()
     try:
-        lock = _lock_remote(folder, shard) if is_remote(folder) else _lock_local(folder, shard)
+        lock = _lock_remote(folder, own) if is_remote(folder) else _lock_local(folder, own)
     except (Timeout, TimeoutError):
+        other_way = ", or run each process with its own `--shard`: 1/2, 2/2, ..." if shard else "."
         raise WriteError(
-            f"another process is writing to {folder}; wait until it ends, or run each process "
-            "with its own `--shard`: 1/2, 2/2, ..."
+            f"another process is writing to {folder}; wait until it ends{other_way}"
         ) from None
     except FileNotFoundError as error:
         reason = "there is no such bucket" if is_remote(folder) else error.strerror

@@ -23,6 +23,7 @@ from jaxstyle.errors import ExitCode, ImageReadError, computing
 from jaxstyle.host import on_signals, release_memory
 from jaxstyle.io.atomic import RealPaths, check_output
 from jaxstyle.io.inputs import read_style
+from jaxstyle.io.video import ffmpeg_version
 from jaxstyle.live.views import Page
 from jaxstyle.loop.driver import Progress
 from jaxstyle.reporting import Reporter
@@ -219,6 +220,9 @@ class _Source:
         }
         record = context.provenance(config, inputs)
         record["schedule"] = "fast" if options.fast else dataclasses.asdict(options.schedule)
+        record["versions"] = {**record["versions"], "opencv": opencv().__version__}
+        if any(isinstance(item, Clip) and not item.images for item in (self.clip, *self.masks)):
+            record["versions"]["ffmpeg"] = ffmpeg_version()
         record["frames"] = {"from": options.start, "to": options.end, "rate": str(self.rate)}
         return record
 
@@ -312,7 +316,7 @@ class _Run:
         share = self._work_of(number)
         text = f"frame {number + 1}  step {progress.step}/{progress.steps}"
         work = self._done + progress.fraction * share
-        self._reporter.progress(work, text, frame=number, step=progress.step)
+        self._reporter.progress(work, text, frame=number + 1, step=progress.step)
         return self.interrupted
 
     def _work_of(self, frame: int) -> float:
@@ -324,9 +328,9 @@ class _Run:
         loss = record["loss"]
         text = f"frame {done.frame + 1}: " + ("" if loss is None else f"loss {loss:.4g}, ")
         text += "new shot" if record["new_shot"] else f"{record['reliable']:.0%} followed"
-        fields = {**record, "status": "done", "frame": done.frame, "width": width, "height": height}
-        self._reporter.progress(self._done, text, frame=done.frame)
-        self._reporter.item(text, **fields)
+        fields = {**record, "frame": done.frame + 1, "width": width, "height": height}
+        self._reporter.progress(self._done, text, frame=done.frame + 1)
+        self._reporter.item(text, status="done", **fields)
 
 
 def _work(

@@ -37,6 +37,13 @@ def find_ffmpeg() -> str:
         raise OSError(f"imageio-ffmpeg: {error}") from error
 
 
+def ffmpeg_version() -> str:
+    """Return the version of ffmpeg."""
+    import imageio_ffmpeg  # pyright: ignore[reportMissingImports] - an extra
+
+    return imageio_ffmpeg.get_ffmpeg_version()
+
+
 def write_video(path: Path, frames: Image.Image, milliseconds: Sequence[int]) -> None:
     """Write a video of an animation.
 

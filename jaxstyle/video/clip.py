@@ -21,6 +21,15 @@ FOLDER_RATE = Fraction(25)
 
 # Pixels of some videos are not square. ffmpeg turns a video by its rotation before this filter.
 _SQUARE = "scale=w='if(gt(sar,1),iw*sar,iw)':h='if(gt(sar,1),ih,ih/sar)',setsar=1"
+# White is 203 cd/m2 in videos with a high dynamic range (ITU-R BT.2408); colors below 0.7 of it
+# stay as they are.
+_TONE_MAP = (
+    "zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,tonemap=mobius:param=0.7:desat=0,"
+    "zscale=t=bt709:m=bt709:r=tv,format=yuv444p10le"
+)
+_HIGH_RANGES = "arib-std-b67", "smpte2084"
+# Long frames that begin up to this many seconds before `--from` are found.
+_LEAD = 10.0
 # Frame rates beyond this are units of time, not rates.
 _MAX_RATE = 240
 _HEADER = re.compile(rb"YUV4MPEG2 W(\d+) H(\d+) F(\d+):(\d+) ")
@@ -38,6 +47,7 @@ class Clip:
       sound: whether it has a sound track.
       uneven: whether its frames are not evenly spaced.
       images: the images of a folder in the order of their names, or nothing.
+      filters: those of ffmpeg that make its frames progressive, with the colors of BT.709.
     """
 
     path: Path
@@ -47,6 +57,7 @@ class Clip:
     sound: bool
     uneven: bool
     images: tuple[Path, ...] = ()
+    filters: Sequence[str] = ()
 
     def at_rate(self, rate: Fraction) -> "Clip":
         """Return a folder of images with another rate."""
@@ -96,7 +107,8 @@ def open_clip(path: Path) -> Clip:
     if duration:
         hours, minutes, rest = duration.groups()
         seconds = 3600 * int(hours) + 60 * int(minutes) + float(rest)
-    return Clip(path, (height, width), rate, seconds, " Audio: " in said, uneven)
+    filters = _filters(stream[0], (height, width)) if stream else ()
+    return Clip(path, (height, width), rate, seconds, " Audio: " in said, uneven, filters=filters)
 
 
 def read_frames(
@@ -125,11 +137,17 @@ def read_frames(
         yield from _read_images(clip, shape, start, end, rate or clip.rate)
         return
     height, width = shape
-    # Both limits are options of the input, so that they count from the start of the video.
-    command = [*_ffmpeg(), "-xerror", *(["-ss", f"{start:.6f}"] if start else [])]
+    # Both limits are options of the input, so that they count from the start of the video. A frame
+    # that begins before them is dropped, even if it is shown longer.
+    lead = min(start, _LEAD) if clip.uneven else 0.0
+    first = start - lead
+    command = [*_ffmpeg(), "-xerror", *(["-ss", f"{first:.6f}"] if first else [])]
     command += [*(["-to", f"{end:.6f}"] if end is not None else []), "-i", _url(clip.path)]
-    filters = f"{_SQUARE},fps={rate or clip.rate},scale={width}:{height}:flags=area+accurate_rnd"
-    command += ["-map", "0:v:0", "-vf", filters, "-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"]
+    filters = [*clip.filters, _SQUARE, f"fps={rate or clip.rate}"]
+    filters += [f"trim=start={lead:.6f},setpts=PTS-STARTPTS"] if lead else []
+    filters += [f"scale={width}:{height}:flags=area+accurate_rnd"]
+    command += ["-map", "0:v:0", "-vf", ",".join(filters)]
+    command += ["-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"]
     size, count = height * width * 3, 0
     # Messages go to a file: nobody reads a pipe while frames are read from the other one.
     with tempfile.TemporaryFile() as messages:
@@ -153,6 +171,18 @@ def read_frames(
             f"the video {clip.path} is damaged {float(time):.2f} seconds after its start: "
             f"{_reason(said)}."
         )
+
+
+def _filters(stream: str, shape: tuple[int, int]) -> Sequence[str]:
+    """Return what makes a stream, as ffmpeg describes it, progressive with colors of BT.709."""
+    filters = ["yadif"] if re.search(r"\b(top|bottom) (coded )?first\b", stream) else []
+    # Players take large videos that do not name their colors for BT.709, ffmpeg for BT.601.
+    is_large = shape[0] > 576 or shape[1] >= 1280
+    if any(name in stream for name in _HIGH_RANGES):
+        filters.append(_TONE_MAP)
+    elif is_large and re.search(r", yuv\w+(?!\w|\([^()]*(bt\d|smpte|fcc|ycgco))", stream):
+        filters.append("setparams=colorspace=bt709")
+    return tuple(filters)
 
 
 def _open_folder(path: Path) -> Clip:

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -69,8 +70,8 @@ def add_masks(
             streams.append((mask.path, _read_images(mask, shape, start, end, rate)))
         else:
             images = read_frames(mask, shape, start=start, end=end, rate=rate)
-            streams.append((mask.path, (_to_bytes(x.mean(axis=-1) / 255) for x in images)))
-    for number, frame in enumerate(frames):
+            streams.append((mask.path, (_to_bytes(x.mean(axis=-1) / 255) for x in _held(images))))
+    for number, frame in enumerate(frames, 1):
         found = []
         for path, stream in streams:
             mask = next(stream, None)
@@ -78,6 +79,16 @@ def add_masks(
                 raise ImageReadError(f"the mask {path} ends before frame {number} of the video.")
             found.append(mask)
         yield Frame(frame, np.stack(found) if found else None)
+
+
+def _held(images: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """Repeat the only image for ever, the last of several once: durations are rounded."""
+    last, count = None, 0
+    for last in images:
+        yield last
+        count += 1
+    if last is not None:
+        yield from itertools.repeat(last, 1 if count > 1 else sys.maxsize)
 
 
 def _read_images(

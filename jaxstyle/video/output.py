@@ -76,9 +76,11 @@ def write_frames(
     try:
         if path.is_dir() or not suffix:
             path.mkdir(exist_ok=True)
+            index = 0
             for index, frame in enumerate(frames, 1):
                 image = frame.astype(np.float32) / 255
                 write_bytes(path / f"{index:06}.png", encode_image(image, "PNG"))
+            _remove_frames_after(path, index)
         elif suffix in _ANIMATIONS:
             _write_animation(path, frames, shape, rate)
         else:
@@ -90,6 +92,13 @@ def write_frames(
         raise WriteError(f"cannot write {path}: {error.strerror or error}.") from error
     except struct.error as error:
         raise WriteError(f"cannot write {path}: it has more than 4 GiB of pixels.") from error
+
+
+def _remove_frames_after(folder: Path, number: int) -> None:
+    """Remove the frames of a longer video that was written to the folder before."""
+    while (path := folder / f"{number + 1:06}.png").exists():
+        path.unlink()
+        number += 1
 
 
 def _write_animation(

@@ -66,7 +66,7 @@ def write_report(
         curve = draw_curve(changes, "change", logarithmic=False)
         text = "Difference to the frames before, where the flow is reliable (RMS, of 255)"
         curves.append(f"<h2>{text}</h2>{curve}<small>; mean {np.mean(changes):.3g}</small>")
-    shots = [number for number, record in enumerate(records) if record["new_shot"]]
+    shots = [number for number, record in enumerate(records, 1) if record["new_shot"]]
     template = Template((files("jaxstyle.video") / "report.html").read_text())
     page = template.substitute(
         title=html.escape(summary["output"]["file"]),

@@ -209,7 +209,7 @@ def _at_frame(number: int) -> Iterator[None]:
     try:
         yield
     except DivergedError as error:
-        raise DivergedError(f"{error} at frame {number}.") from None
+        raise DivergedError(f"{error} at frame {number + 1}.") from None
 
 
 def _before(shot: Sequence[Neighbor]) -> list[Neighbor]:

@@ -74,7 +74,7 @@ class FrameStore:
 
 
 def _name(number: int, frame: int) -> str:
-    return f"pass{number}/{frame:06}.png"
+    return f"pass{number}/{frame + 1:06}.png"
 
 
 @contextlib.contextmanager
@@ -88,7 +88,7 @@ def open_store(folder: Path, record: dict[str, Any]) -> Iterator[FrameStore]:
     Raises:
       WriteError: another process uses the folder, or it belongs to another run.
     """
-    with lock_output(folder, Shard()):
+    with lock_output(folder):
         path, text = folder / _RECORD, json.dumps(record, indent=2, sort_keys=True) + "\n"
         store = FrameStore(folder)
         if not path.exists() or not len(store):

@@ -10,6 +10,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from clips import smooth_noise
+from conftest import assert_same_picture, with_devices
 from PIL import Image
 
 from jaxstyle.cli import main
@@ -140,7 +141,7 @@ def test_json_events(folder, capsys):
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert events[0]["event"] == "plan"
     jobs = [event for event in events if event["event"] == "job"]
-    assert [job["frame"] for job in jobs] == list(range(6))
+    assert [job["frame"] for job in jobs] == list(range(1, 7))
     assert events[-1]["event"] == "result"
     assert (events[-1]["frames"], events[-1]["complete"]) == (6, True)
 
@@ -222,7 +223,7 @@ def test_a_folder_of_frames_with_a_mask_for_each(folder):
 def test_masks_that_end_early_end_the_video(folder, capsys):
     write_images(folder / "masks", 2)
     assert main(argv("out.mp4", "--mask", "masks")) == 3
-    assert "the mask masks ends before frame 2" in capsys.readouterr().err
+    assert "the mask masks ends before frame 3" in capsys.readouterr().err
     assert count(folder / "out.mp4") == 2
 
 
@@ -304,3 +305,16 @@ def test_a_full_disk_is_an_error_that_names_the_frame(folder, monkeypatch, capsy
     monkeypatch.setattr(store, "write_bytes", write)
     assert main(argv("out.mp4")) == 0
     assert count(folder / "out.mp4") == 6
+
+
+def test_several_devices_paint_a_pass(folder):
+    # Five frames are painted again, which three devices do in two groups.
+    assert main(argv("one", "--passes", "2")) == 0
+    command = [sys.executable, "-m", "jaxstyle.cli", *argv("three", "--passes", "2")]
+    subprocess.run(command, env=with_devices(3), check=True)
+    for number in range(1, 7):
+        one, three = (
+            np.asarray(Image.open(folder / out / f"{number:06}.png"), np.int32)
+            for out in ("one", "three")
+        )
+        assert_same_picture(one, three, atol=1)

@@ -1,11 +1,13 @@
 """Frames of videos: size, rate, rotation, limits in time, and damaged files."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from clips import ffmpeg
+from conftest import IMAGES
 from PIL import Image
 
 from jaxstyle.errors import ImageReadError
@@ -78,6 +80,65 @@ def test_frames_of_an_uneven_video_become_even(tmp_path):
     clip = open_clip(path)
     frames = count(clip)
     assert abs(frames / clip.rate - clip.seconds) < 2 / clip.rate
+
+
+def test_a_frame_that_began_before_the_first_one_is_shown(tmp_path):
+    # The brightness is the number of the frame; frame 2 is shown until frame 8.
+    levels = ("color=gray:size=64x48:rate=10:duration=2,format=gray,geq=lum=10*N+20",)
+    path, choose = tmp_path / "a.mp4", "select='not(between(n,3,7))'"
+    encode = ("-fps_mode", "vfr", "-pix_fmt", "yuv420p", "-crf", 5)
+    ffmpeg("-f", "lavfi", "-i", *levels, "-vf", choose, *encode, path)
+    clip = open_clip(path)
+    assert clip.uneven
+    limits = {"start": 0.5, "end": 1.2, "rate": Fraction(10)}
+    numbers = [frame.mean() for frame in read_frames(clip, clip.shape, **limits)]
+    whole = [frame.mean() for frame in read_frames(clip, clip.shape, rate=Fraction(10))]
+    np.testing.assert_array_equal(numbers, whole[5:12])
+    assert whole[2] == whole[7] < whole[8]
+
+
+@pytest.mark.parametrize("curve", ["arib-std-b67", "smpte2084"])
+def test_a_high_dynamic_range_keeps_the_colors(tmp_path, curve):
+    image = IMAGES / "coffee.jpg"
+    to_linear = "format=gbrpf32le,setparams=color_trc=bt709:colorspace=gbr:color_primaries=bt709"
+    convert = f"scale=96:64,{to_linear},zscale=t=linear:npl=203,zscale=p=2020:m=2020_ncl:r=tv"
+    convert += f":npl=203:t={curve},format=yuv420p10le"
+    options = ("-c:v", "libx265", "-x265-params", "crf=8:log-level=none")
+    ffmpeg("-i", image, "-vf", convert, *options, tmp_path / "a.mp4")
+    ffmpeg("-i", image, "-vf", "scale=96:64", tmp_path / "a.png")
+    clip = open_clip(tmp_path / "a.mp4")
+    frame = next(read_frames(clip, clip.shape)).astype(int)
+    with Image.open(tmp_path / "a.png") as file:
+        expected = np.asarray(file.convert("RGB"))
+    assert np.abs(frame - expected).mean() < 6
+    unchanged = next(read_frames(replace(clip, filters=()), clip.shape)).astype(int)
+    assert np.abs(unchanged - expected).mean() > 15
+
+
+def test_large_videos_that_do_not_name_their_colors(tmp_path):
+    # Players take them for BT.709.
+    source = ("-f", "lavfi", "-i", "color=green:size=1280x720:rate=5:duration=1", "-vf")
+    colors = {}
+    for name in ("bt709", "unknown"):
+        convert = f"scale=out_color_matrix=bt709,format=yuv420p,setparams=colorspace={name}"
+        ffmpeg(*source, convert, tmp_path / f"{name}.mp4")
+        clip = open_clip(tmp_path / f"{name}.mp4")
+        colors[name] = next(read_frames(clip, clip.shape))[100, 100]
+    np.testing.assert_array_equal(colors["unknown"], colors["bt709"])
+
+
+def test_interlaced_frames(tmp_path):
+    # Lines that move down by half of their period from one field to the next.
+    stripes = "color=gray:size=64x96:rate=50:duration=1,geq=lum='128+100*sin(PI*(Y/8+N/2))'"
+    fields = ("-vf", "tinterlace=interleave_top", "-flags", "+ilme+ildct", "-x264-params", "tff=1")
+    ffmpeg("-f", "lavfi", "-i", stripes, *fields, tmp_path / "a.mp4")
+    clip = open_clip(tmp_path / "a.mp4")
+    combed, whole = (
+        np.stack(list(read_frames(c, c.shape))[5:20]).astype(int)
+        for c in (replace(clip, filters=()), clip)
+    )
+    jumps = [np.abs(np.diff(frames, 2, axis=1)).mean() for frames in (combed, whole)]
+    assert jumps[1] < 0.5 * jumps[0]
 
 
 def write_images(folder, names, shape=(16, 24)):

@@ -89,3 +89,13 @@ def test_a_full_disk_leaves_the_old_video(tmp_path):
     with pytest.raises(WriteError, match="No space left on device"):
         write_frames(path, full(), (48, 64), Fraction(10), scratch=tmp_path)
     assert path.read_bytes() == data
+
+
+def test_frames_of_a_longer_video_before_are_removed(tmp_path):
+    for name in ("000005.png", "000009.png", "mine.png"):
+        (tmp_path / name).touch()
+    frames = smooth_noise(0, 16, 16)
+    for count in (4, 2):
+        write_frames(tmp_path, [frames] * count, (16, 16), Fraction(5), scratch=tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["000001.png", "000002.png", "000009.png", "mine.png"]
