@@ -23,6 +23,9 @@ ROW_UNIT = 16
 MAX_STRETCH = 0.06
 """Largest relative change of a height by `round_rows`."""
 
+# Factors by which a style image is enlarged.
+_MIN_ENLARGEMENT, _MAX_ENLARGEMENT = 1.25, 2.0
+
 
 def fit_shape(shape: Sequence[float], long_edge: float) -> tuple[int, int]:
     """Scale a height and width to a given long edge; the proportions stay.
@@ -180,8 +183,9 @@ def style_shape(
     """Return the size at which the style statistics of a style image are computed.
 
     The long edge is `config.style_scale` times that of the result, or longer if the short edge
-    would be too small for the layers. A style image is never enlarged: the result would
-    imitate the blur.
+    would be too small for the layers. A small style image is enlarged at most twice, so that its
+    strokes keep their share of the result; by less than a quarter it is not: the result would
+    imitate the blur. See `loop.programs.compute_style_statistics`.
 
     Args:
       style: height and width of the style image.
@@ -191,7 +195,10 @@ def style_shape(
     long, short = max(style[:2]), min(style[:2])
     smallest = min_style_side(config) * long / short
     long_edge = max(max(picture[:2]) * config.style_scale, smallest)
-    return fit_shape(style, min(long_edge, long))
+    if long_edge > long:
+        long_edge = min(long_edge, _MAX_ENLARGEMENT * long)
+        long_edge = long if long_edge < _MIN_ENLARGEMENT * long else long_edge
+    return fit_shape(style, long_edge)
 
 
 def min_style_side(config: StyleConfig) -> int:

@@ -63,10 +63,12 @@ def test_steps_are_assigned_coarse_to_fine_and_the_last_repeats(steps, size, exp
     assert [count for _, count in levels((1, 1), config)] == expected
 
 
-def test_style_image_is_shrunk_to_the_result_and_never_enlarged():
+def test_style_image_gets_the_size_of_the_result_but_is_enlarged_at_most_twice():
     assert style_shape((1000, 800), (256, 200), StyleConfig()) == (256, 205)
     assert style_shape((1000, 800), (256, 200), StyleConfig(style_scale=0.5)) == (128, 102)
-    assert style_shape((100, 80), (256, 200), StyleConfig()) == (100, 80)
+    assert style_shape((220, 176), (256, 200), StyleConfig()) == (220, 176)
+    assert style_shape((160, 128), (256, 200), StyleConfig()) == (256, 205)
+    assert style_shape((100, 80), (256, 200), StyleConfig()) == (200, 160)
 
 
 def test_elongated_style_image_keeps_the_height_that_the_layers_need():

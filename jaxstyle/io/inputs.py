@@ -50,7 +50,7 @@ def copy_stdin() -> Iterator[Path]:
 
 
 def read_style(path: FilePath, picture: tuple[int, int], config: StyleConfig) -> np.ndarray:
-    """Read a style image at the size that `pyramid.style_shape` computes.
+    """Read a style image at the size that `pyramid.style_shape` computes, or as it is if smaller.
 
     Args:
       path: file of the style image.
@@ -69,7 +69,7 @@ def read_style(path: FilePath, picture: tuple[int, int], config: StyleConfig) ->
                 f"style image {path} is {shape[1]}x{shape[0]}; its layers need both sides at "
                 f"least {min_side}. Use a larger image or choose shallower layers."
             )
-        return pyramid.style_shape(shape, picture, config)
+        return min(shape, pyramid.style_shape(shape, picture, config))
 
     return images.read_image_as(path, target)
 

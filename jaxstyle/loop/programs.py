@@ -20,7 +20,7 @@ from jaxstyle.color import with_chroma
 from jaxstyle.config import StyleConfig
 from jaxstyle.objective import Previous, StyleStatistics, Targets, total_loss
 from jaxstyle.optimize import Info, State, averaged, init, make_optimizer, run
-from jaxstyle.options import ColorMode, layers_of
+from jaxstyle.options import LAYERS, ColorMode, layers_of, split_term
 from jaxstyle.spec import LossSpec, OptimizerSpec, Weights
 from jaxstyle.types import AnyArray, Params
 from jaxstyle.vgg19 import limit_filters, transform_kernels
@@ -132,8 +132,21 @@ def apply_adain(
 def compute_style_statistics(
     params: Params, style: Array, *, spec: LossSpec, shape: tuple[int, int]
 ) -> StyleStatistics:
-    """Compute the statistics of a style image at the size `shape`."""
-    return objective.compute_style_statistics(params, pyramid.resize(style, shape), spec)
+    """Compute the statistics of a style image at the size `shape`.
+
+    An enlarged image is blurred. Layers before relu3_1, which see the edges of strokes, then take
+    the image as it is; deeper ones, which see their shapes, take the enlarged one.
+    """
+    statistics = objective.compute_style_statistics(params, pyramid.resize(style, shape), spec)
+    edges = tuple(term for term in spec.style_layers if _sees_edges(split_term(term)[1]))
+    if shape[0] <= style.shape[0] or not edges:
+        return statistics
+    spec = replace(spec, style_layers=edges)
+    return {**statistics, **objective.compute_style_statistics(params, style, spec)}
+
+
+def _sees_edges(layer: str) -> bool:
+    return LAYERS.index(layer) < LAYERS.index("relu3_1")
 
 
 @partial(jax.jit, static_argnames="shape")
