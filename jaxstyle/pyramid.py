@@ -178,7 +178,7 @@ def work(plan: Sequence[tuple[tuple[int, int], int]], steps: int | None = None) 
 
 
 def style_shape(
-    style: Sequence[int], picture: Sequence[int], config: StyleConfig
+    style: Sequence[int], picture: Sequence[int], config: StyleConfig, *, enlarge: bool = True
 ) -> tuple[int, int]:
     """Return the size at which the style statistics of a style image are computed.
 
@@ -191,13 +191,14 @@ def style_shape(
       style: height and width of the style image.
       picture: height and width of the result.
       config: style scale and layers of the run.
+      enlarge: whether to enlarge a small style image. A texture is that of the image as it is.
     """
     long, short = max(style[:2]), min(style[:2])
     smallest = min_style_side(config) * long / short
     long_edge = max(max(picture[:2]) * config.style_scale, smallest)
     if long_edge > long:
         long_edge = min(long_edge, _MAX_ENLARGEMENT * long)
-        long_edge = long if long_edge < _MIN_ENLARGEMENT * long else long_edge
+        long_edge = long_edge if enlarge and long_edge >= _MIN_ENLARGEMENT * long else long
     return fit_shape(style, long_edge)
 
 
@@ -208,10 +209,14 @@ def min_style_side(config: StyleConfig) -> int:
 
 
 def style_shapes(
-    styles: Sequence[Float[AnyArray, "_h _w 3"]], picture: Sequence[int], config: StyleConfig
+    styles: Sequence[Float[AnyArray, "_h _w 3"]],
+    picture: Sequence[int],
+    config: StyleConfig,
+    *,
+    enlarge: bool = True,
 ) -> tuple[tuple[int, int], ...]:
     """Return the `style_shape` of each of several style images."""
-    return tuple(style_shape(style.shape[:2], picture, config) for style in styles)
+    return tuple(style_shape(s.shape[:2], picture, config, enlarge=enlarge) for s in styles)
 
 
 def carry(

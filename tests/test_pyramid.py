@@ -69,6 +69,7 @@ def test_style_image_gets_the_size_of_the_result_but_is_enlarged_at_most_twice()
     assert style_shape((220, 176), (256, 200), StyleConfig()) == (220, 176)
     assert style_shape((160, 128), (256, 200), StyleConfig()) == (256, 205)
     assert style_shape((100, 80), (256, 200), StyleConfig()) == (200, 160)
+    assert style_shape((100, 80), (256, 200), StyleConfig(), enlarge=False) == (100, 80)
 
 
 def test_elongated_style_image_keeps_the_height_that_the_layers_need():

@@ -389,7 +389,7 @@ class _Run:
             if content is not None and self._placement.rows > 1:
                 resized = programs.resize(content, shape=shape)
                 content = self._placement.of_one.put_images(resized)
-            sizes = pyramid.style_shapes(prepared.styles, shape, item.config)
+            sizes = prepared.style_shapes(shape, item.config)
             statistics = tuple(
                 self._style_cache.get(self._params, style, self._style_spec, size)
                 for style, size in zip(prepared.styles, sizes, strict=True)
@@ -404,7 +404,7 @@ class _Run:
         """Trace what `_build_targets` computes: the statistics, and the targets."""
         all_statistics, builds = [], []
         for item, prepared, blend in zip(self._inputs, self._prepared, self._blends, strict=True):
-            sizes = pyramid.style_shapes(prepared.styles, shape, item.config)
+            sizes = prepared.style_shapes(shape, item.config)
             compute = partial(programs.compute_style_statistics.trace, spec=self._style_spec)
             statistics = [
                 compute(self._params, style, shape=size)
@@ -426,6 +426,12 @@ class _Prepared(NamedTuple):
     styles: tuple[AnyArray, ...]
     start: Array
     previous: Previous | None
+
+    def style_shapes(
+        self, shape: tuple[int, int], config: StyleConfig
+    ) -> tuple[tuple[int, int], ...]:
+        """Return the size of each style image for a level of the size `shape`."""
+        return pyramid.style_shapes(self.styles, shape, config, enlarge=self.content is not None)
 
 
 def _prepare(
