@@ -143,8 +143,10 @@ def read_frames(
     first = start - lead
     command = [*_ffmpeg(), "-xerror", *(["-ss", f"{first:.6f}"] if first else [])]
     command += [*(["-to", f"{end:.6f}"] if end is not None else []), "-i", _url(clip.path)]
-    filters = [*clip.filters, _SQUARE, f"fps={rate or clip.rate}"]
-    filters += [f"trim=start={lead:.6f},setpts=PTS-STARTPTS"] if lead else []
+    even = f"fps={rate or clip.rate}"
+    filters = [*clip.filters, _SQUARE, even]
+    # `setpts` forgets the rate: ffmpeg would repeat frames at another one.
+    filters += [f"trim=start={lead:.6f},setpts=PTS-STARTPTS", even] if lead else []
     filters += [f"scale={width}:{height}:flags=area+accurate_rnd"]
     command += ["-map", "0:v:0", "-vf", ",".join(filters)]
     command += ["-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"]
