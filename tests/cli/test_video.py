@@ -95,7 +95,7 @@ def test_an_interrupted_run_writes_what_there_is_and_goes_on(folder):
         assert process.stdout is not None
         for line in process.stdout:
             event = json.loads(line)
-            if event["event"] == "progress" and event["frame"] == 2:
+            if event["event"] == "progress" and event["frame"] == 3:
                 process.send_signal(signal.SIGINT)
                 break
         process.stdout.read()
@@ -270,7 +270,7 @@ def test_a_live_page_shows_the_frames(folder, monkeypatch):
     fields = shown[0].fields()
     assert (fields["done"], fields["total"], fields["phase"]) == (6, 6, "done")
     assert (
-        shown[0].file(fields["tiles"][-1]["number"]) == folder / "out.mp4.frames/pass1/000005.png"
+        shown[0].file(fields["tiles"][-1]["number"]) == folder / "out.mp4.frames/pass1/000006.png"
     )
 
 
