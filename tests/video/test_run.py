@@ -93,7 +93,7 @@ def test_a_stopped_run_goes_on_to_the_same_frames(params, tmp_path):
 @slow
 def test_a_loss_that_is_not_finite_names_the_frame(params, tmp_path):
     broken = dict(params, conv1_1=dict(params["conv1_1"], bias=params["conv1_1"]["bias"] * np.nan))
-    with pytest.raises(DivergedError, match="at frame 0"):
+    with pytest.raises(DivergedError, match="at frame 1"):
         paint(broken, moving(1, 1), tmp_path)
 
 
