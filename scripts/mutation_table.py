@@ -171,15 +171,14 @@ _ADAIN_MUTATIONS = [
 
 _CONV = ("tests/ops/test_conv.py",)
 _CONV_MUTATIONS = [
-    ("accelerators pad the end with the second line",
+    ("the end is padded with the second line",
      "(-1, (2 + offset, -offset))", "(-1, (1 + offset, 1 - offset))"),
-    ("accelerators lose the corners of the gradient",
+    ("CPUs pad columns by the second last",
+     "*range(width), width - 1 - offset]", "*range(width), width - 2 - offset]"),
+    ("gradients lose the corners",
      "            if row is None and column is None:", "            if None not in (row, column):"),
-    ("accelerators correct borders as CPUs do",
-     "default=partial(_convolve_padded", "default=partial(_convolve_with_border"),
-    ("border lines are multiplied in default precision",
-     "jnp.matmul(windows, taps.reshape(-1, taps.shape[-1]), precision=form.precision)",
-     "jnp.matmul(windows, taps.reshape(-1, taps.shape[-1]))"),
+    ("accelerators convolve as CPUs do",
+     "default=partial(_convolve_padded", "default=partial(_convolve_and_crop"),
 ]  # fmt: skip
 
 _POOLING = ("tests/ops/test_pooling.py",)

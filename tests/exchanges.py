@@ -5,8 +5,8 @@ import re
 
 
 def exchanged_sizes(text):
-    """Return the sizes of what a compiled program sends to neighbors, and of what it gathers."""
-    operation = r"= (.*?) (all-gather|all-to-all|collective-permute)(?:-start)?\("
+    """Return the sizes of what a compiled program sends to neighbors, and gathers or adds up."""
+    operation = r"= (.*?) (all-gather|all-reduce|all-to-all|collective-permute)(?:-start)?\("
     permuted, gathered = [], []
     for types, kind in re.findall(operation, text):
         for shape in re.findall(r"(?:f32|bf16)\[([\d,]+)\]", types):

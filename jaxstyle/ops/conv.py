@@ -12,8 +12,6 @@ from jaxstyle.ops import winograd
 from jaxstyle.options import Padding, Precision
 from jaxstyle.types import check_floating
 
-_BorderLines = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
-"""Top and bottom row `[n, w, c]`, left and right column `[n, h, c]`."""
 _ResolvedPadding = Literal["zeros", "edge", "reflect"]
 
 
@@ -111,7 +109,7 @@ def _backward(form: _Form, saved: tuple, cotangent: jax.Array) -> tuple[jax.Arra
         x_bar = jax.lax.platform_dependent(
             cotangent,
             kernel,
-            cpu=partial(_convolve_transposed_with_border, form=form),
+            cpu=partial(_convolve_transposed_and_crop, form=form),
             default=partial(_convolve_transposed_padded, form=form),
         )
     transpose = jax.linear_transpose(lambda kernel: _convolve(x, kernel, None, form), kernel)
@@ -125,13 +123,13 @@ def _convolve(
     x: jax.Array, kernel: jax.Array, transformed: jax.Array | None, form: _Form
 ) -> jax.Array:
     if transformed is not None:
-        return winograd.convolve(_pad(x, form.padding), transformed)
+        return winograd.convolve(_pad_on_cpu(x, form.padding), transformed)
     if form.padding == "zeros":
         return _correlate(x, kernel, 1, form)
     return jax.lax.platform_dependent(
         x,
         kernel,
-        cpu=partial(_convolve_with_border, form=form),
+        cpu=partial(_convolve_and_crop, form=form),
         default=partial(_convolve_padded, form=form),
     )
 
@@ -159,36 +157,46 @@ def _convolve_transposed_padded(cotangent: jax.Array, kernel: jax.Array, form: _
     return _unpad(_correlate(cotangent, _flip(kernel), 2, form), form.padding)
 
 
-# On CPUs: padding affects only the outermost rows and columns of the output. Correcting these is
-# faster than padding the whole map, and needs less memory.
-def _convolve_with_border(x: jax.Array, kernel: jax.Array, form: _Form) -> jax.Array:
-    border = _border(x, _SOURCE_OFFSET[form.padding])
-    response = _border_response(border, kernel, form)
-    return _add_to_border(_correlate(x, kernel, 1, form), 0, response)
+# On CPUs: only a convolution that keeps the size, with zeros outside, is fast in XLA. So the padded
+# map is convolved like this, and the outermost lines of the result are dropped.
+def _convolve_and_crop(x: jax.Array, kernel: jax.Array, form: _Form) -> jax.Array:
+    return _correlate(_pad_on_cpu(x, form.padding), kernel, 1, form)[:, 1:-1, 1:-1]
 
 
-def _convolve_transposed_with_border(
+def _convolve_transposed_and_crop(
     cotangent: jax.Array, kernel: jax.Array, form: _Form
 ) -> jax.Array:
-    x_bar: jax.Array = _conv(cotangent, _flip(kernel), None, form._replace(padding="zeros"))
-    offset = _SOURCE_OFFSET[form.padding]
-    response_transposed = jax.linear_transpose(
-        lambda border: _border_response(border, kernel, form), _border(x_bar, offset)
-    )
-    return _add_to_border(x_bar, offset, *response_transposed(_border(cotangent, 0)))
+    zeros = form._replace(padding="zeros")
+    x_bar: jax.Array = _conv(_pad(cotangent, "zeros"), _flip(kernel), None, zeros)
+    return _unpad(x_bar, form.padding)
 
 
 def _pad(x: jax.Array, padding: _ResolvedPadding) -> jax.Array:
     """Pad height and width by one at both ends, as shifted maps that fuse into one loop."""
-    for axis in (1, 2):
-        inside = _shift(x, {axis: (1, 1)})
-        if padding != "zeros":
-            offset = _SOURCE_OFFSET[padding]
-            for position, source in ((0, (-offset, 2 + offset)), (-1, (2 + offset, -offset))):
-                line = _is_line(inside, axis, position)
-                inside = jnp.where(line, _shift(x, {axis: source}), inside)
-        x = inside
-    return x
+    return _pad_axis(_pad_axis(x, 1, padding), 2, padding)
+
+
+def _pad_on_cpu(x: jax.Array, padding: _ResolvedPadding) -> jax.Array:
+    """Apply `_pad`, with columns taken by their indices.
+
+    The loop then has three copies of what computes the map instead of nine, and compiles faster.
+    Rows are not taken by indices, because devices that share them would collect the whole map.
+    """
+    x = _pad_axis(x, 1, padding)
+    if padding == "zeros":
+        return _pad_axis(x, 2, padding)
+    width, offset = x.shape[2], _SOURCE_OFFSET[padding]
+    return x[:, :, np.array([offset, *range(width), width - 1 - offset])]
+
+
+def _pad_axis(x: jax.Array, axis: int, padding: _ResolvedPadding) -> jax.Array:
+    padded = _shift(x, {axis: (1, 1)})
+    if padding != "zeros":
+        offset = _SOURCE_OFFSET[padding]
+        for position, amounts in ((0, (-offset, 2 + offset)), (-1, (2 + offset, -offset))):
+            line = _is_line(padded, axis, position)
+            padded = jnp.where(line, _shift(x, {axis: amounts}), padded)
+    return padded
 
 
 def _unpad(x: jax.Array, padding: _ResolvedPadding) -> jax.Array:
@@ -222,51 +230,3 @@ def _shift(x: jax.Array, amounts: dict[int, tuple[int, int]]) -> jax.Array:
     """Add zeros before and after the values of each axis; remove values where negative."""
     config = [(*amounts.get(axis, (0, 0)), 0) for axis in range(x.ndim)]
     return jax.lax.pad(x, jnp.zeros((), x.dtype), config)
-
-
-def _border(x: jax.Array, offset: int) -> _BorderLines:
-    """Return the two rows and two columns at distance `offset` from the border."""
-    return x[:, offset], x[:, -1 - offset], x[:, :, offset], x[:, :, -1 - offset]
-
-
-def _add_to_border(x: jax.Array, offset: int, lines: _BorderLines) -> jax.Array:
-    """Add lines to the map at distance `offset` from the border; the transpose of `_border`."""
-    for axis, pair in ((1, lines[:2]), (2, lines[2:])):
-        x = _add_lines(x, axis, offset, *(jnp.expand_dims(line, axis) for line in pair))
-    return x
-
-
-def _add_lines(
-    x: jax.Array, axis: int, offset: int, first: jax.Array, last: jax.Array
-) -> jax.Array:
-    """Add one line near each end of an axis.
-
-    The masked sum over the whole map fuses with neighboring loops. For an indexed update XLA
-    makes two copies of the map.
-    """
-    index = jax.lax.broadcasted_iota(jnp.int32, x.shape, axis)
-    for position, line in ((offset, first), (x.shape[axis] - 1 - offset, last)):
-        x += jnp.where(index == position, line, 0)
-    return x
-
-
-def _border_response(border: _BorderLines, kernel: jax.Array, form: _Form) -> _BorderLines:
-    """Compute what the padding adds to the outermost rows and columns of the output."""
-    top, bottom, left, right = border
-    none, side = (0, 0), (1, 1)
-    top, bottom = (jnp.pad(row, (none, side, none), mode=form.padding) for row in (top, bottom))
-    # The rows already include the corners.
-    left, right = (jnp.pad(column, (none, side, none)) for column in (left, right))
-    return (
-        _correlate_line(top, kernel[0], form),
-        _correlate_line(bottom, kernel[2], form),
-        _correlate_line(left, kernel[:, 0], form),
-        _correlate_line(right, kernel[:, 2], form),
-    )
-
-
-def _correlate_line(x: jax.Array, taps: jax.Array, form: _Form) -> jax.Array:
-    """Cross-correlate `[n, l + 2, c]` with `[3, c, d]`, without padding."""
-    length = x.shape[1] - 2
-    windows = jnp.concatenate([x[:, i : i + length] for i in range(3)], axis=-1)
-    return jnp.matmul(windows, taps.reshape(-1, taps.shape[-1]), precision=form.precision)
