@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import assert_same_picture
 
 import jaxstyle
 from jaxstyle import StyleConfig
@@ -76,5 +77,5 @@ def test_every_result_of_a_batch_has_its_own_previous_frame(params, color):
     for i in range(2):
         previous = Previous(befores[i], weights[i])
         single = jaxstyle.stylize(params, contents[i], style, config, previous=previous)
-        np.testing.assert_allclose(batch.image[i], single.image, atol=2e-3)
+        assert_same_picture(batch.image[i], single.image)
         assert "temporal" in single.trace.terms
