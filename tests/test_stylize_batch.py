@@ -64,10 +64,10 @@ def test_every_result_of_a_batch_by_lbfgs_equals_a_single_run(params, contents, 
         )
         contents, style = contents[:2].astype(np.float64), np.asarray(style, np.float64)
         batch = stylize_batch(params, contents, style, config)
-        for image, expected in zip(
-            batch.image, singles(params, contents, [style] * 2, [config] * 2), strict=True
-        ):
-            np.testing.assert_allclose(image, expected.image, atol=1e-6)
+        expected = singles(params, contents, [style] * 2, [config] * 2)
+        for image, loss, single in zip(batch.image, batch.trace.loss, expected, strict=True):
+            np.testing.assert_allclose(image, single.image, atol=1e-6)
+            np.testing.assert_allclose(loss, single.trace.loss, rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import assert_same_picture
 
 import jaxstyle
 from jaxstyle import StyleConfig
@@ -68,14 +67,17 @@ def test_tiles_do_not_change_the_temporal_loss(params):
 
 @pytest.mark.parametrize("color", ["style", "luminance"])
 def test_every_result_of_a_batch_has_its_own_previous_frame(params, color):
-    config = dataclasses.replace(CONFIG, color=color, min_size=32, steps=(4,))
-    contents, style, befores = images(2), images(3)[2], images(5)[3:]
-    weights = jnp.stack([left_half(1e4), left_half(1e2)])
-    batch = jaxstyle.stylize_batch(
-        params, contents, style, config, previous=Previous(befores, weights)
-    )
-    for i in range(2):
-        previous = Previous(befores[i], weights[i])
-        single = jaxstyle.stylize(params, contents[i], style, config, previous=previous)
-        assert_same_picture(batch.image[i], single.image)
-        assert "temporal" in single.trace.terms
+    # In float32, rounding decides the sign of a few gradients, and with it Adam's first step.
+    with jax.enable_x64(True):
+        config = dataclasses.replace(CONFIG, color=color, min_size=32, steps=(4,), dtype="float64")
+        drawn = np.asarray(images(5), np.float64)
+        contents, style, befores = drawn[:2], drawn[2], drawn[3:]
+        weights = np.asarray([left_half(1e4), left_half(1e2)], np.float64)
+        batch = jaxstyle.stylize_batch(
+            params, contents, style, config, previous=Previous(befores, weights)
+        )
+        for i in range(2):
+            previous = Previous(befores[i], weights[i])
+            single = jaxstyle.stylize(params, contents[i], style, config, previous=previous)
+            np.testing.assert_allclose(batch.image[i], single.image, atol=1e-6)
+            assert "temporal" in single.trace.terms

@@ -75,10 +75,11 @@ def test_every_product_has_the_precision_asked_for(random, padding, precision, p
 @pytest.mark.parametrize("platform", ["cpu", "tpu", "cuda"])
 def test_only_cpus_convolve_padded_maps_with_zeros_around_them(random, platform):
     x, kernel, bias = arrays(random, (5, 7, 3), (3, 3, 3, 4), (4,))
-    forward = lambda x: conv3x3(x, kernel, bias, padding="edge")
-    text = jax.jit(forward).trace(x).lower(lowering_platforms=(platform,)).as_text()
-    (zeros,) = re.findall(r"convolution\(.*pad = \[\[(\d), (\d)\], \[(\d), (\d)\]\]", text)
-    assert zeros == (("1",) * 4 if platform == "cpu" else ("0",) * 4)
+    forward = lambda x: conv3x3(x, kernel, bias, padding="edge").sum()
+    for function, zeros in ((forward, "0"), (jax.grad(forward), "2")):
+        text = jax.jit(function).trace(x).lower(lowering_platforms=(platform,)).as_text()
+        found = re.findall(r"convolution\(.*pad = \[\[(\d), (\d)\], \[(\d), (\d)\]\]", text)
+        assert found[-1] == (("1",) * 4 if platform == "cpu" else (zeros,) * 4)
 
 
 @pytest.mark.parametrize(("first", "same_as"), [(True, "edge"), (False, "zeros")])
@@ -127,12 +128,14 @@ def test_gradient_inside_a_loop_uses_the_canonical_layout(random):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("which", ["direct", "winograd"])
-def test_repeated_edges_add_under_a_fifth_of_memory_and_flops(params, which):
+@pytest.mark.parametrize(
+    ("which", "padding"), [("direct", "edge"), ("direct", "reflect"), ("winograd", "edge")]
+)
+def test_border_padding_adds_under_a_fifth_of_memory_and_flops(params, which, padding):
     def cost(padding):
         config = StyleConfig(size=128, conv=which, padding=padding)
         program = lower_step(params, config, (128, 128))[0].compile()
         return program.memory_analysis().temp_size_in_bytes, program.cost_analysis()["flops"]
 
-    for edge, zeros in zip(cost("edge"), cost("zeros"), strict=True):
-        assert edge < 1.2 * zeros
+    for padded, zeros in zip(cost(padding), cost("zeros"), strict=True):
+        assert padded < 1.2 * zeros
