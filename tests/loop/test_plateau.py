@@ -5,7 +5,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from conftest import IMAGES, assert_same_picture
+from conftest import IMAGES
 
 from jaxstyle import StyleConfig, pyramid, stylize, stylize_batch
 from jaxstyle.cli import main
@@ -91,14 +91,20 @@ def test_a_resumed_run_ends_at_the_same_result(params, content, style, alone, ch
 
 @pytest.mark.slow
 def test_each_image_of_a_batch_ends_by_its_own_loss(params, content, style, alone):
-    batch = stylize_batch(params, np.stack([content, dark(content)]), style, CONFIG)
     taken = [steps_of(result, content) for result in alone]
     assert taken[0] != taken[1]
-    for i, result in enumerate(alone):
-        row = jax.tree.map(lambda leaf, i=i: leaf[i], batch)
-        assert steps_of(row, content) == taken[i]
-        assert_same_picture(row.image, result.image)
-        np.testing.assert_allclose(row.trace.loss, result.trace.loss, rtol=1e-3)
+    # In float32, rounding decides the sign of a few gradients, and with it Adam's first step.
+    with jax.enable_x64(True):
+        config = replace(CONFIG, dtype="float64")
+        contents = np.stack([content, dark(content)]).astype(np.float64)
+        style = np.asarray(style, np.float64)
+        batch = stylize_batch(params, contents, style, config)
+        for i, image in enumerate(contents):
+            row = jax.tree.map(lambda leaf, i=i: leaf[i], batch)
+            result = stylize(params, image, style, config)
+            assert steps_of(row, content) == steps_of(result, content)
+            np.testing.assert_allclose(row.image, result.image, atol=1e-5)
+            np.testing.assert_allclose(row.trace.loss, result.trace.loss, rtol=1e-5)
 
 
 def test_it_needs_concrete_losses(params, content, style):
